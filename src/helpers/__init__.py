@@ -1,0 +1,1 @@
+"""Offline reinforcement learning as sequence modelling: the package behind the book."""

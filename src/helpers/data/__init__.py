@@ -1,0 +1,1 @@
+"""Offline datasets: how they are made, read, checked and cut into training windows."""
