@@ -1,0 +1,1 @@
+"""The transformer core and the models built on it."""

@@ -1,0 +1,220 @@
+"""Decision Transformer (Chen et al. 2021): actions predicted from returns-to-go, states, actions.
+
+Layout and sizes follow the paper's code for the Gym tasks (kzl/decision-transformer at e2d82e6,
+`gym/decision_transformer/models/decision_transformer.py`): three linear embeddings, one learned
+time-step embedding added to all three tokens of a step, a LayerNorm over the tokens, GPT-2 blocks
+without positional embedding, and the action read from the *state* token through linear and tanh.
+Departures:
+
+- the state and return heads, which the paper's code builds and never trains, are left out;
+- padding is hidden by the mask alone, so no special padding values exist (there: action -10 in
+  training and 0 at evaluation);
+- the normalisation of states and returns is part of the model, so a checkpoint is complete.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from helpers.data.episodes import Dataset
+from helpers.data.windows import observation_statistics
+from helpers.files import BadFile, read_arrays, write_arrays
+from helpers.models.dropout import Dropout
+from helpers.models.transformer import (
+    Transformer,
+    TransformerConfig,
+    causal_mask,
+    padding_aware,
+)
+from helpers.tasks import Task
+
+STATE_TOKENS = slice(1, None, 3)
+"""Where the states stand in (return-to-go, state, action), (return-to-go, state, action), ..."""
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """Shape of a Decision Transformer; the defaults are the paper's for HalfCheetah."""
+
+    observation_size: int = 17
+    action_size: int = 6
+    context_length: int = 20
+    """K, steps the model sees."""
+    horizon: int = 1000
+    """Rows of the time-step table."""
+    width: int = 128
+    layers: int = 3
+    heads: int = 1
+    dropout: float = 0.1
+    activation: str = "relu"
+    return_scale: float = 1000.0
+    """Returns-to-go are divided by this."""
+
+    @property
+    def core(self) -> TransformerConfig:
+        """The part that concerns the transformer."""
+        return TransformerConfig(self.width, self.layers, self.heads, self.dropout, self.activation)
+
+
+class DecisionTransformer(nn.Module):
+    """Maps a window of returns-to-go, states and past actions to actions."""
+
+    observation_mean: Tensor
+    observation_std: Tensor
+
+    def __init__(self, config: DecisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.embed_time = nn.Embedding(config.horizon, width)
+        self.embed_return = nn.Linear(1, width)
+        self.embed_observation = nn.Linear(config.observation_size, width)
+        self.embed_action = nn.Linear(config.action_size, width)
+        self.embed_norm = nn.LayerNorm(width)
+        self.dropout = Dropout(config.dropout)
+        self.transformer = Transformer(config.core)
+        self.predict_action = nn.Linear(width, config.action_size)
+        self.register_buffer("observation_mean", torch.zeros(config.observation_size))
+        self.register_buffer("observation_std", torch.ones(config.observation_size))
+
+    def tokens(
+        self,
+        returns_to_go: Float[Tensor, "B T"],
+        observations: Float[Tensor, "B T S"],
+        actions: Float[Tensor, "B T A"],
+        timesteps: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B L D"]:
+        """Embedded tokens R_1, s_1, a_1, R_2, ...; L = 3 T. All inputs in the task's own units."""
+        scaled = (returns_to_go / self.config.return_scale).unsqueeze(-1)
+        normed = (observations - self.observation_mean) / self.observation_std
+        embedded = (
+            self.embed_return(scaled),
+            self.embed_observation(normed),
+            self.embed_action(actions),
+        )
+        x = torch.stack(embedded, dim=2) + self.embed_time(timesteps).unsqueeze(2)
+        return self.dropout(self.embed_norm(x.flatten(1, 2)))
+
+    def forward(
+        self,
+        returns_to_go: Float[Tensor, "B T"],
+        observations: Float[Tensor, "B T S"],
+        actions: Float[Tensor, "B T A"],
+        timesteps: Int[Tensor, "B T"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T A"]:
+        """Predicted action of every step; `valid` is False on (left) padding."""
+        x = self.tokens(returns_to_go, observations, actions, timesteps)
+        features = self.transformer(x, self._allowed(x.shape[1], valid, x.device), STATE_TOKENS)
+        return torch.tanh(self.predict_action(features).float())
+
+    def act(
+        self,
+        returns_to_go: Float[Tensor, "B T"],
+        observations: Float[Tensor, "B T S"],
+        actions: Float[Tensor, "B T A"],
+        timesteps: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B A"]:
+        """Action of the last step alone: `forward(...)[:, -1]` for less work.
+
+        The last action token, which nothing may look at, is dropped, and the last block computes
+        one row.
+        """
+        x = self.tokens(returns_to_go, observations, actions, timesteps)[:, :-1]
+        allowed = causal_mask(x.shape[1], x.device)
+        features = self.transformer(x, allowed, slice(-1, None))[:, 0]
+        return torch.tanh(self.predict_action(features).float())
+
+    def attention_weights(
+        self,
+        returns_to_go: Float[Tensor, "B T"],
+        observations: Float[Tensor, "B T S"],
+        actions: Float[Tensor, "B T A"],
+        timesteps: Int[Tensor, "B T"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "layers B H L L"]:
+        """Exact attention weights among the 3 T tokens."""
+        x = self.tokens(returns_to_go, observations, actions, timesteps)
+        return self.transformer.attention_weights(x, self._allowed(x.shape[1], valid, x.device))
+
+    @staticmethod
+    def _allowed(
+        length: int, valid: Bool[Tensor, "B T"] | None, device: torch.device
+    ) -> Bool[Tensor, "#B 1 L L"]:
+        allowed = causal_mask(length, device)
+        return allowed if valid is None else padding_aware(allowed, valid.repeat_interleave(3, 1))
+
+
+def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTransformer:
+    """A model shaped for `task`, normalising with the statistics of `dataset`.
+
+    Raises:
+        ValueError: an unknown or impossible field in `changes`.
+    """
+    known = {field.name for field in fields(DecisionConfig)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"unknown Decision Transformer options {unknown}; known: {sorted(known)}")
+    shape = {
+        "observation_size": task.observation_size,
+        "action_size": task.action_size,
+        "horizon": task.horizon,
+        "return_scale": task.return_scale,
+    }
+    model = DecisionTransformer(DecisionConfig(**{**shape, **changes}))
+    mean, std = observation_statistics(dataset)
+    model.observation_mean.copy_(torch.from_numpy(mean))
+    model.observation_std.copy_(torch.from_numpy(std))
+    return model
+
+
+def decision_loss(model: DecisionTransformer, batch: dict[str, Tensor]) -> Float[Tensor, ""]:
+    """Mean squared error of the actions over valid steps (DT, section 3)."""
+    predicted = model(**batch)
+    return (predicted - batch["actions"])[batch["valid"]].square().mean()
+
+
+def save_decision(path: str | Path, model: DecisionTransformer, metadata: dict[str, Any]) -> None:
+    """Write weights, normalisation and configuration to one safetensors file."""
+    arrays = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    write_arrays(path, arrays, {**metadata, "method": "dt", "model": asdict(model.config)})
+
+
+def load_decision(path: str | Path) -> tuple[DecisionTransformer, dict[str, Any]]:
+    """Read a checkpoint of `save_decision`; returns the model in evaluation mode and its metadata.
+
+    Raises:
+        BadFile: not whole, not a Decision Transformer, or weights of other shapes than its
+            configuration says.
+    """
+    arrays, metadata = read_arrays(path)
+    known = {field.name for field in fields(DecisionConfig)}
+    config = metadata.get("model")
+    if metadata.get("method") != "dt" or not isinstance(config, dict) or set(config) != known:
+        raise BadFile(f"{path}: metadata 'model' is not a Decision Transformer's configuration")
+    model = DecisionTransformer(DecisionConfig(**config))
+    load_arrays(model, arrays, path)
+    return model.eval(), metadata
+
+
+def load_arrays(model: nn.Module, arrays: dict[str, Any], path: str | Path) -> None:
+    """Copy arrays into a model's parameters and buffers.
+
+    Raises:
+        BadFile: names or shapes differ; the first difference is named.
+    """
+    expected = model.state_dict()
+    for name in sorted(set(expected) | set(arrays)):
+        found = tuple(arrays[name].shape) if name in arrays else "nothing"
+        wanted = tuple(expected[name].shape) if name in expected else "nothing"
+        if found != wanted:
+            raise BadFile(
+                f"{path}: array {name!r} has shape {found}, the model expects {wanted}; "
+                "this checkpoint is for another task or configuration"
+            )
+    model.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
