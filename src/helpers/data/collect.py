@@ -105,7 +105,8 @@ def get_spec(dataset_id: str) -> DatasetSpec:
 
 def registry() -> dict[str, Any]:
     """Content hash, sizes and returns of each collected dataset (data/registry.json)."""
-    return read_json(paths.DATA / "registry.json")
+    path = paths.DATA / "registry.json"
+    return read_json(path) if path.exists() else {}
 
 
 def load_dataset(dataset_id: str, *, sample: bool = False) -> Dataset:
@@ -302,14 +303,10 @@ def _card(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def _record(spec: DatasetSpec, dataset: Dataset, entry: dict[str, Any]) -> None:
-    path = paths.DATA / "registry.json"
-    entries = read_json(path) if path.exists() else {}
-    write_json(path, {**entries, spec.id: entry})
-    if spec.mixture:
-        each = SAMPLE_EPISODES // len(spec.mixture)
-        sample = join([load_dataset(member).head(each) for member in spec.mixture])
-    else:
-        sample = dataset.head(SAMPLE_EPISODES)
+    write_json(paths.DATA / "registry.json", {**registry(), spec.id: entry})
+    # Evenly spread, since a replay changes with time and a mixture from part to part.
+    chosen = np.linspace(0, len(dataset.lengths) - 1, SAMPLE_EPISODES).round().astype(int)
+    sample = dataset.select(chosen)
     folder = paths.SAMPLES / spec.minari_id
     write_minari(folder, sample, get_task(spec.task), spec.minari_id, _card(spec))
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,14 @@ class Dataset:
         """SHA-256 of all arrays: two collections with one seed must agree on it."""
         return array_hash({name: getattr(self, name) for name in self.__dataclass_fields__})
 
-    def head(self, episodes: int) -> Dataset:
-        """The first `episodes` episodes."""
-        n = int(self.lengths[:episodes].sum())
-        per_step = {name: getattr(self, name)[:n] for name in FIELDS}
+    def select(self, episodes: Sequence[int]) -> Dataset:
+        """The given episodes, in the given order."""
+        chosen = list(episodes)
+        steps = [np.arange(self.starts[e], self.starts[e] + self.lengths[e]) for e in chosen]
+        rows = np.concatenate(steps) if steps else np.zeros(0, int)
+        per_step = {name: getattr(self, name)[rows] for name in FIELDS}
         names = ("lengths", "terminated", "final_observations", "seeds")
-        return Dataset(**per_step, **{name: getattr(self, name)[:episodes] for name in names})
+        return Dataset(**per_step, **{name: getattr(self, name)[chosen] for name in names})
 
 
 def join(parts: list[Dataset]) -> Dataset:
@@ -130,6 +132,7 @@ def write_minari(
 
     `minari.load_dataset(dataset_id)` opens it when MINARI_DATASETS_PATH is the parent of the id.
     """
+    import minari
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
@@ -143,7 +146,8 @@ def write_minari(
                 temporary / "data", env.observation_space, env.action_space, env_spec=env.spec
             )
             storage.update_episodes(_buffers(dataset, EpisodeBuffer))
-            storage.update_metadata({"dataset_id": dataset_id, **metadata})
+            made = {"dataset_id": dataset_id, "minari_version": minari.__version__}
+            storage.update_metadata({**made, **metadata})
         # A rename onto a full folder fails, so the old one steps aside first.
         old = folder.parent / f".{folder.name}.old"
         shutil.rmtree(old, ignore_errors=True)
