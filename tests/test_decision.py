@@ -1,4 +1,4 @@
-"""The transformer core and the Decision Transformer, against Hugging Face's and against themselves."""
+"""The transformer core and the Decision Transformer, against Hugging Face's and itself."""
 
 import numpy as np
 import pytest

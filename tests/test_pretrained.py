@@ -51,8 +51,13 @@ def outputs(folder: Path, **options) -> tuple[torch.Tensor, torch.Tensor]:
     theirs = DecisionTransformerModel.from_pretrained(folder).eval()
     ours = load_pretrained(folder, **options)
     with torch.no_grad():
-        expected = theirs(states=states, actions=actions, returns_to_go=togo[..., None] / 1000,
-                          timesteps=steps, attention_mask=torch.ones(2, 20)).action_preds  # fmt: skip
+        expected = theirs(
+            states=states,
+            actions=actions,
+            returns_to_go=togo[..., None] / 1000,
+            timesteps=steps,
+            attention_mask=torch.ones(2, 20),
+        ).action_preds
         return expected, ours(togo, states, actions, steps)
 
 

@@ -1,0 +1,156 @@
+"""The command line: python -m helpers COMMAND --help."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+# Commands import what they need themselves, so that --help answers at once.
+
+
+def collect(
+    dataset: tyro.conf.Positional[str], /, workers: int | None = None, record: bool = False
+) -> None:
+    """Make a dataset in Minari format under data/datasets.
+
+    Args:
+        dataset: such as halfcheetah/medium.
+        workers: processes; default one a core.
+        record: write the registry entry and the committed sample instead of comparing with them.
+    """
+    from helpers.data.collect import collect
+
+    collect(dataset, workers=workers, record=record)
+
+
+def policy(steps: int | None = None, seed: int = 0) -> None:
+    """Retrain the HalfCheetah behaviour policies by SAC (needs the extra `policies`).
+
+    Args:
+        steps: environment steps; default those of the committed policies.
+        seed: of the training.
+    """
+    from helpers import paths
+    from helpers.data.sac import SACConfig, choose_tiers, train_sac
+
+    config = SACConfig(seed=seed) if steps is None else SACConfig(seed=seed, steps=steps)
+    folder = paths.WORK / f"sac-{seed}"
+    train_sac(config, folder)
+    choose_tiers(folder, paths.POLICIES)
+
+
+def run(
+    experiment: tyro.conf.Positional[str],
+    /,
+    only: str = "",
+    workers: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> None:
+    """Train and evaluate the runs of an experiment that are missing or stale.
+
+    Args:
+        experiment: a table of experiments.toml, such as dt.
+        only: keep the runs whose name contains this, such as medium-s0.
+        workers: processes of the evaluation.
+        device: of the training.
+    """
+    from helpers.names import look_up
+    from helpers.runs import execute, load_experiments
+
+    cells = look_up(load_experiments(), experiment, "experiment")
+    chosen = [cell for cell in cells if only in cell.name]
+    if not chosen:
+        names = ", ".join(cell.name for cell in cells)
+        raise ValueError(f"no run of {experiment!r} contains {only!r}; there are: {names}")
+    for cell in chosen:
+        state = cell.state()
+        print(f"{cell.name}: {state}", flush=True)
+        if state != "done":
+            print(execute(cell, workers=workers, device=device))
+
+
+def results(json: bool = False) -> None:
+    """Print the table of all results: mean over seeds and episodes with 95 % intervals.
+
+    Args:
+        json: machine-readable rows instead of a table.
+    """
+    from helpers.runs import results_table
+
+    rows = results_table()
+    if json:
+        import json as library
+
+        print(library.dumps(rows, indent=1))
+        return
+    import pandas as pd
+
+    columns = ["task", "dataset", "method", "metric", "seeds", "episodes", "score", "low", "high"]
+    table = pd.DataFrame(rows, columns=[*columns, "environment", "experiment"])
+    print(table.to_string(index=False, float_format=lambda value: f"{value:,.1f}"))
+
+
+def notebooks(
+    profile: Literal["smoke", "book", "full"] = "book",
+    out: Path | None = None,
+    only: str | None = None,
+    learn: bool = False,
+) -> None:
+    """Execute the chapters by papermill, or write the learner's notebooks.
+
+    Args:
+        profile: smoke (seconds, tiny models), book (committed models), full (trains what lacks).
+        out: folder of the executed notebooks; default book/chapters.
+        only: part of a chapter's name.
+        learn: write notebooks without outputs and solutions into learn/ instead.
+    """
+    from helpers import book, paths
+
+    if learn:
+        for path in book.learner_notebooks(out or paths.ROOT / "learn"):
+            print(path)
+    else:
+        book.execute(profile, out, only=only)
+
+
+def book() -> None:
+    """Execute the chapters that changed, build the site and check it."""
+    from helpers import book, paths
+    from helpers.site import check_site
+
+    book.execute("book")
+    page = book.build()
+    problems = check_site(page.parent, paths.ROOT / "_toc.yml", paths.ROOT / "notebooks")
+    if problems:
+        raise ValueError("the built site has problems:\n" + "\n".join(problems))
+    print(f"open {page}")
+
+
+COMMANDS = {
+    "collect": collect,
+    "policy": policy,
+    "run": run,
+    "results": results,
+    "notebooks": notebooks,
+    "book": book,
+}
+
+
+def main() -> int:
+    """Run a command; what the user can mend is one line on stderr, without a traceback."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m helpers")
+    except KeyboardInterrupt:
+        print("interrupted; finished pieces are kept, run the command again", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Vectorised rollouts: many episodes step together, so a method is called once for all of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from tqdm import tqdm
+
+from helpers.agents import Agent
+from helpers.tasks import Task, get_task
+
+CHUNK = 50
+"""Episodes that step together. Fixed, because rounding depends on the batch: with it, the returns
+are the same however many processes share the work."""
+
+MakeAgent = Callable[[Float[np.ndarray, " n"]], Agent]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Records of n episodes of at most T steps; rewards after the end are 0."""
+
+    rewards: Float[np.ndarray, "n T"]
+    lengths: Int[np.ndarray, " n"]
+
+    @property
+    def returns(self) -> Float[np.ndarray, " n"]:
+        """Undiscounted return of each episode."""
+        return self.rewards.sum(axis=1)
+
+
+def rollout(agent: Agent, task: Task, seeds: list[int], progress: bool = False) -> Rollouts:
+    """Play one episode per seed, all at once."""
+    n = len(seeds)
+    envs = gymnasium.vector.SyncVectorEnv([task.make] * n)
+    observations, _ = envs.reset(seed=seeds)
+    agent.reset(n)
+    rewards = np.zeros((n, task.horizon))
+    lengths = np.full(n, task.horizon)
+    # An environment that has ended is reset by the vector environment and plays on unheeded.
+    alive = np.ones(n, bool)
+    for step in tqdm(range(task.horizon), unit="step", disable=not progress, leave=False):
+        observations, reward, terminated, truncated, _ = envs.step(agent.act(observations))
+        rewards[:, step] = np.where(alive, reward, 0.0)
+        agent.observe(rewards[:, step])
+        ended = alive & (terminated | truncated)
+        lengths[ended] = step + 1
+        alive &= ~ended
+        if not alive.any():
+            break
+    envs.close()
+    return Rollouts(rewards, lengths)
+
+
+def evaluate(
+    make_agent: MakeAgent,
+    task: Task,
+    seeds: list[int],
+    targets: Float[np.ndarray, " n"] | float | None = None,
+    *,
+    workers: int = 1,
+    progress: bool = False,
+) -> Rollouts:
+    """Play one episode per seed in chunks, spread over processes.
+
+    Args:
+        make_agent: called in the worker with the target returns of its chunk; must be picklable
+            (a module-level function or a partial of one).
+        task: where to play.
+        seeds: environment seeds, one an episode.
+        targets: target return per episode, or one for all; default the task's.
+        workers: processes; the returns do not depend on it.
+        progress: show a bar over the steps of the first chunk.
+    """
+    wanted = task.target_return if targets is None else targets
+    per_episode = np.broadcast_to(np.asarray(wanted, np.float64), (len(seeds),))
+    jobs = [
+        (make_agent, task.name, seeds[i : i + CHUNK], per_episode[i : i + CHUNK].copy())
+        for i in range(0, len(seeds), CHUNK)
+    ]
+    if workers == 1:
+        parts = [_play(*job, progress=progress) for job in jobs]
+    else:
+        # Forked children of a process that already uses threads can hang: start afresh.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+            futures = [
+                pool.submit(_play, *job, progress=progress and i == 0) for i, job in enumerate(jobs)
+            ]
+            parts = [future.result() for future in futures]
+    return Rollouts(
+        np.concatenate([part.rewards for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
+def _play(
+    make_agent: MakeAgent,
+    task: str,
+    seeds: list[int],
+    targets: Float[np.ndarray, " n"],
+    progress: bool,
+) -> Rollouts:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    try:
+        return rollout(make_agent(targets), get_task(task), seeds, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _one_thread() -> None:
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")

@@ -1,0 +1,352 @@
+"""Runs: what was trained on what, with which result. `experiments.toml` names every one.
+
+A run is a pure function of its configuration and its dataset. Its identity is a hash of both; a
+result file is *done* when it holds that hash, and *stale* when it holds another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import paths
+from helpers.analysis.statistics import mean_interval
+from helpers.data.collect import get_spec, registry
+from helpers.files import BadFile, read_json, sha256, write_json
+from helpers.names import look_up
+from helpers.tasks import get_task
+
+METHODS = {"dt": "Decision Transformer"}
+FINAL_SEED = 500_000
+"""First environment seed of the final evaluation; intermediate ones start at 0, the sweep at
+600,000. All lie below the seeds of SAC (1,000,000s) and of the datasets (10,000,000s)."""
+SWEEP_SEED = 600_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a trained model is scored."""
+
+    episodes: int = 100
+    """Of the last checkpoint."""
+    target: float | None = None
+    """Target return; the task's own if not given."""
+    checks: int = 3
+    """Evaluations spread evenly over training, the last step included; the best one is reported
+    beside the last."""
+    check_episodes: int = 20
+    sweep: tuple[float, ...] = ()
+    """Target returns to sweep over."""
+    sweep_episodes: int = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid."""
+
+    experiment: str
+    task: str
+    dataset: str
+    method: str
+    seed: int
+    model: dict[str, Any] = field(default_factory=dict)
+    """Changes to the method's default configuration."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Changes to the default `TrainConfig`."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Changes to the default `Evaluation`."""
+
+    @property
+    def name(self) -> str:
+        """Such as dt/halfcheetah/medium-s0: also its path under data/results."""
+        return f"{self.experiment}/{self.dataset}-s{self.seed}"
+
+    def result_path(self, folder: Path | None = None) -> Path:
+        """The result file in `folder`, by default data."""
+        return (folder or paths.DATA) / "results" / f"{self.name}.json"
+
+    def checkpoint_path(self, folder: Path | None = None) -> Path:
+        """The trained model in `folder`, by default data."""
+        return (folder or paths.DATA) / "checkpoints" / f"{self.name}.safetensors"
+
+    def identity(self, dataset_sha256: str) -> str:
+        """Hash of the configuration and of the data."""
+        text = json.dumps({**asdict(self), "data": dataset_sha256}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def state(self) -> str:
+        """done, stale or missing."""
+        path = self.result_path()
+        if not path.exists():
+            return "missing"
+        entry = registry().get(self.dataset, {})
+        stored = read_json(path).get("identity")
+        return "done" if stored == self.identity(entry.get("sha256", "")) else "stale"
+
+
+def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
+    """All runs of `experiments.toml`, by experiment.
+
+    Raises:
+        BadFile: not TOML, an unknown or missing entry; names the experiment and the field.
+        UnknownName: an unknown task, dataset or method.
+    """
+    path = path or paths.ROOT / "experiments.toml"
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadFile(f"{path}: no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{path}: not TOML ({error})") from error
+    return {name: _expand(path, name, entry) for name, entry in table.items()}
+
+
+def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
+    required = {"task", "method", "datasets", "seeds"}
+    known = required | {"model", "train", "evaluation"}
+    for missing in sorted(required - set(entry)):
+        raise BadFile(f"{path}: experiment [{name}] lacks {missing!r}")
+    for extra in sorted(set(entry) - known):
+        raise BadFile(f"{path}: experiment [{name}] has {extra!r}; known: {sorted(known)}")
+    get_task(entry["task"])
+    look_up(METHODS, entry["method"], "method")
+    unknown = set(entry.get("evaluation", {})) - {f.name for f in fields(Evaluation)}
+    if unknown:
+        raise BadFile(f"{path}: [{name}.evaluation] has unknown {sorted(unknown)}")
+    options = {key: entry.get(key, {}) for key in ("model", "train", "evaluation")}
+    runs = []
+    for dataset in entry["datasets"]:
+        if get_spec(dataset).task != entry["task"]:
+            raise BadFile(f"{path}: [{name}] dataset {dataset!r} is not of task {entry['task']!r}")
+        for seed in entry["seeds"]:
+            runs.append(Run(name, entry["task"], dataset, entry["method"], seed, **options))
+    return runs
+
+
+def smoke_version(run: Run) -> Run:
+    """A run that exercises all of `run`'s code in seconds; its scores mean nothing."""
+    sweep = run.evaluation.get("sweep", ())[:2]
+    small = {"episodes": 2, "checks": 1, "check_episodes": 1, "sweep": sweep, "sweep_episodes": 1}
+    return replace(
+        run,
+        model={**run.model, "width": 16, "layers": 1, "context_length": 5},
+        train={**run.train, "steps": 40, "batch_size": 8, "warmup_steps": 5, "log_every": 10},
+        evaluation={**run.evaluation, **small},
+    )
+
+
+def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
+    """The result and the checkpoint of a run, as a chapter of that profile wants them.
+
+    Args:
+        run: a run of `experiments.toml`.
+        profile: "book" reads what is committed, "full" trains what is missing or stale, "smoke"
+            trains a tiny version on the committed sample, outside data/results.
+
+    Raises:
+        ValueError: another profile.
+        BadFile: in the book profile, a result is missing or stale.
+    """
+    if profile == "smoke":
+        folder = paths.WORK / "smoke"
+        small = smoke_version(run)
+        path = execute(small, folder=folder, sample=True, progress=False)
+        return read_json(path), small.checkpoint_path(folder)
+    if profile not in ("book", "full"):
+        raise ValueError(f"profile is {profile!r}; choose smoke, book or full")
+    if run.state() != "done":
+        if profile == "book":
+            command = f"python -m helpers run {run.experiment}"
+            raise BadFile(f"{run.result_path()}: {run.state()}; make it with `{command}`")
+        execute(run)
+    return read_json(run.result_path()), run.checkpoint_path()
+
+
+def execute(
+    run: Run,
+    *,
+    folder: Path | None = None,
+    sample: bool = False,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Train and evaluate; leaves a checkpoint and a result file, in that order.
+
+    A run that was interrupted continues: training from its saved state, and evaluations that were
+    already made are not repeated.
+
+    Args:
+        run: what to do.
+        folder: where `results/` and `checkpoints/` lie; default data.
+        sample: train on the few committed episodes instead of the whole dataset.
+        device: of the training.
+        workers: processes of the evaluation.
+        progress: show bars.
+
+    Raises:
+        BadFile: the dataset is not there, or its content is not what the registry says.
+        Diverged: the loss is not finite.
+    """
+    from helpers.agents import decision_agent
+    from helpers.evaluate import evaluate
+    from helpers.models.decision import decision_loss, save_decision
+    from helpers.train import TrainConfig, train
+
+    task = get_task(run.task)
+    evaluation = Evaluation(**run.evaluation)
+    config = TrainConfig(**run.train)
+    dataset, data_hash = _dataset(run, sample)
+    identity = run.identity(data_hash)
+    model, windows = _prepare(run, dataset)
+    work = paths.WORK / "runs" / identity
+    journal_path = work / "journal.json"
+    journal = read_json(journal_path) if journal_path.exists() else {"checks": [], "seconds": 0.0}
+    play = partial(evaluate, task=task, workers=workers, progress=progress)
+    target = task.target_return if evaluation.target is None else evaluation.target
+
+    for check in range(1, evaluation.checks + 1):
+        step = config.steps * check // evaluation.checks
+        if any(row["step"] == step for row in journal["checks"]):
+            continue
+        start = time.perf_counter()
+        history = train(
+            model, decision_loss, windows.sample, config,
+            seed=run.seed, state_path=work / "state.pt", until=step, device=device,
+            progress=progress,
+        )  # fmt: skip
+        journal["seconds"] += time.perf_counter() - start
+        saved = work / "model.safetensors"
+        save_decision(saved, model, {"run": asdict(run), "identity": identity, "step": step})
+        seeds = list(range(evaluation.check_episodes))
+        returns = play(partial(decision_agent, saved), seeds=seeds, targets=target).returns
+        journal["checks"].append({"step": step, "returns": _rounded(returns)})
+        write_json(journal_path, {**journal, "history": history})
+    journal = read_json(journal_path)
+
+    saved = work / "model.safetensors"
+    make = partial(decision_agent, saved)
+    seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
+    final = play(make, seeds=seeds, targets=target)
+    sweep = {}
+    if evaluation.sweep:
+        count = evaluation.sweep_episodes
+        targets = np.repeat(evaluation.sweep, count)
+        seeds = list(range(SWEEP_SEED, SWEEP_SEED + len(targets)))
+        returns = play(make, seeds=seeds, targets=targets).returns.reshape(-1, count)
+        sweep = {"targets": list(evaluation.sweep), "returns": [_rounded(row) for row in returns]}
+    save_decision(run.checkpoint_path(folder), model, {"run": asdict(run), "identity": identity})
+    result = {
+        "identity": identity,
+        "run": asdict(run),
+        "data_sha256": data_hash,
+        "checkpoint_sha256": sha256(run.checkpoint_path(folder)),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "target": target,
+        "returns": _rounded(final.returns),
+        "last": float(final.returns.mean()),
+        "best": _best(journal["checks"]),
+        "checks": journal["checks"],
+        "sweep": sweep,
+        "history": journal["history"],
+        "train_seconds": round(journal["seconds"], 1),
+        "versions": versions(task.env_id),
+    }
+    write_json(run.result_path(folder), result)
+    return run.result_path(folder)
+
+
+def _best(checks: list[dict[str, Any]]) -> dict[str, float]:
+    """The check with the highest mean: a choice made on evaluation returns, so it flatters."""
+    means = [{"step": row["step"], "mean": float(np.mean(row["returns"]))} for row in checks]
+    return max(means, key=lambda row: row["mean"])
+
+
+def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
+    from helpers.data.collect import load_dataset
+
+    dataset = load_dataset(run.dataset, sample=sample)
+    found = dataset.content_hash()
+    expected = registry().get(run.dataset, {}).get("sha256")
+    if not sample and expected is not None and found != expected:
+        raise BadFile(
+            f"{paths.DATASETS / run.dataset}: content hash {found[:16]} is not the registry's "
+            f"{expected[:16]}; the files were altered or made on another machine: collect again, "
+            "or record yours with `python -m helpers collect --record`"
+        )
+    return dataset, found
+
+
+def _prepare(run: Run, dataset: Any) -> tuple[Any, Any]:
+    """The freshly initialised model, with its normalisation, and the training windows."""
+    import torch
+
+    from helpers.data.windows import make_windows
+    from helpers.models.decision import make_decision
+
+    task = get_task(run.task)
+    with torch.random.fork_rng():
+        torch.manual_seed(run.seed)
+        model = make_decision(task, dataset, **run.model)
+    return model, make_windows(dataset, model.config.context_length)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 2) for v in values]
+
+
+def versions(env_id: str) -> dict[str, str]:
+    """What a result depends on beside its configuration."""
+    packages = ("torch", "numpy", "gymnasium", "mujoco", "minari")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "environment": env_id,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "commit": commit or "unknown",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def results_table(experiments: dict[str, list[Run]] | None = None) -> list[dict[str, Any]]:
+    """One row per task, dataset, method and metric, from the done results."""
+    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for runs in (experiments or load_experiments()).values():
+        for run in runs:
+            if run.state() == "done":
+                key = (run.experiment, run.task, run.dataset, run.method)
+                groups.setdefault(key, []).append(read_json(run.result_path()))
+    rows = []
+    for (experiment, task_name, dataset, method), results in sorted(groups.items()):
+        task = get_task(task_name)
+        returns = np.array([result["returns"] for result in results])
+        for metric, values in (("return", returns), ("score", task.normalised_score(returns))):
+            interval = mean_interval(values)
+            rows.append(
+                {
+                    "experiment": experiment,
+                    "task": task_name,
+                    "environment": task.env_id,
+                    "dataset": dataset,
+                    "method": method,
+                    "metric": metric,
+                    "seeds": len(results),
+                    "episodes": returns.shape[1],
+                    **asdict(interval),
+                }
+            )
+    return rows
