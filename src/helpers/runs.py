@@ -268,7 +268,7 @@ def execute(
     return run.result_path(folder)
 
 
-def _best(checks: list[dict[str, Any]]) -> dict[str, float]:
+def _best(checks: list[dict[str, Any]]) -> dict[str, int | float]:
     """The check with the highest mean: a choice made on evaluation returns, so it flatters."""
     means = [{"step": row["step"], "mean": float(np.mean(row["returns"]))} for row in checks]
     return max(means, key=lambda row: row["mean"])

@@ -23,6 +23,8 @@ from tqdm import tqdm
 from helpers.files import BadFile, write_bytes
 
 Batch = dict[str, Tensor]
+LogRow = dict[str, int | float]
+"""step, mean loss, learning rate."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def train(
     until: int | None = None,
     device: str = "cpu",
     progress: bool = True,
-) -> list[dict[str, float]]:
+) -> list[LogRow]:
     """Train `model` in place up to step `until` (default: the end), resuming from `state_path`.
 
     Args:
@@ -151,7 +153,7 @@ def has_fast_bfloat16(device: str) -> bool:
 
 def _log(
     recent: list[Tensor], step: int, config: TrainConfig, state_path: Path
-) -> dict[str, float]:
+) -> LogRow:
     _check_finite(recent, step, state_path)
     mean = float(torch.stack(recent).mean())
     return {"step": step, "loss": mean, "learning_rate": learning_rate(config, step - 1)}
@@ -171,7 +173,7 @@ def _save_state(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     step: int,
-    history: list[dict[str, float]],
+    history: list[LogRow],
     identity: dict[str, Any],
 ) -> None:
     buffer = io.BytesIO()
@@ -188,7 +190,7 @@ def _save_state(
 
 def _load_state(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> tuple[int, list[dict[str, float]]]:
+) -> tuple[int, list[LogRow]]:
     """Restore a saved state, if any; returns the step and the history so far."""
     if not path.exists():
         return 0, []
