@@ -1,7 +1,7 @@
 # make book    build the book and print where it is
 # make test    all tests: units, every chapter in smoke, the site
 # make lab     open the chapters as notebooks in JupyterLab
-# make policies, make lint, make clean
+# make policies, make lint, make lock, make clean
 # Each sets up .venv from requirements.lock on first use.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test lab notebooks policies lint clean
+.PHONY: book test lab notebooks policies lint lock clean
 
 book: $(READY)
 	@$(BIN)/python -m helpers book
@@ -31,6 +31,15 @@ policies: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
+
+# Newest versions that pyproject.toml allows, pinned. CUDA's libraries are torch's own affair.
+lock:
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install -q --upgrade pip '.[dev]'
+	{ echo "# What the book runs on, made by: make lock. Python 3.11 or newer."; \
+	  _build/lock/bin/pip freeze --all --exclude pip --exclude transformers-take-the-wheel \
+	  | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > _build/requirements.lock
+	mv _build/requirements.lock requirements.lock
 
 clean:
 	rm -rf _build book/chapters learn data/.work

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import exercises
 
@@ -116,13 +117,25 @@ def test_conditional_policy():
     exercises.check_conditional_policy(conditional_policy)
 
 
+def returns_to_go(rewards, lengths):
+    ends = np.cumsum(lengths)
+    parts = np.split(rewards, ends[:-1])
+    return np.concatenate([part[::-1].cumsum()[::-1] for part in parts])
+
+
+def whole_return(rewards, lengths):
+    totals = [part.sum() for part in np.split(rewards, np.cumsum(lengths)[:-1])]
+    return np.repeat(totals, lengths)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda r: r.cumsum(), "sums the past"),
-        (lambda r: r[::-1].cumsum()[::-1] - r, "step itself"),
-        (lambda r: r[::-1].cumsum(), "reverse them again"),
-        (lambda r: np.full_like(r, r.sum()), "whole episode"),
+        (lambda r, n: r[::-1].cumsum()[::-1], "leaks into the first"),
+        (lambda r, n: whole_return(r, n) - returns_to_go(r, n) + r, "return so far"),
+        (lambda r, n: returns_to_go(r, n) - r, "step itself"),
+        (whole_return, "whole return"),
+        (lambda r, n: None, "forget `return`"),
     ],
 )
 def test_returns_to_go_slips(answer, message):
@@ -130,5 +143,67 @@ def test_returns_to_go_slips(answer, message):
         exercises.check_returns_to_go(answer)
 
 
-def test_returns_to_go():
-    exercises.check_returns_to_go(lambda rewards: rewards[::-1].cumsum()[::-1])
+def best_episodes(returns, fraction):
+    count = max(1, round(fraction * len(returns)))
+    return np.argsort(returns)[::-1][:count]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda r, f: np.argsort(r)[:2], "worst episodes"),
+        (lambda r, f: np.argsort(r)[-2:], "best episode comes first"),
+        (lambda r, f: np.sort(r)[::-1][:2], "not their indices"),
+        (lambda r, f: np.argsort(r)[::-1][: int(f * len(r))], "less than one episode"),
+    ],
+)
+def test_best_episodes_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_best_episodes(answer)
+
+
+def interleave(*kinds):
+    return torch.stack(kinds, dim=2).flatten(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda *kinds: torch.cat(kinds, dim=1), "all returns come first"),
+        (lambda *kinds: interleave(*kinds[::-1]), "another order"),
+        (lambda *kinds: torch.stack(kinds, dim=2), "shape is"),
+    ],
+)
+def test_interleave_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_interleave(answer)
+
+
+EYE, CAUSAL = torch.eye(4, dtype=torch.bool), torch.ones(4, 4, dtype=torch.bool).tril()
+
+
+def allowed(valid):
+    return CAUSAL & (valid[None] | EYE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda valid: CAUSAL & valid[None], "softmax of an empty row"),
+        (lambda valid: CAUSAL, "padding is still visible"),
+        (lambda valid: CAUSAL & valid[:, None], "rows of padded tokens"),
+        (lambda valid: valid[None] | EYE, "see the future"),
+        (lambda valid: allowed(valid).T, "wrong way round"),
+    ],
+)
+def test_allowed_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_allowed(answer)
+
+
+def test_right_answers_pass(capsys):
+    exercises.check_returns_to_go(returns_to_go)
+    exercises.check_best_episodes(best_episodes)
+    exercises.check_interleave(interleave)
+    exercises.check_allowed(allowed)
+    assert capsys.readouterr().out.count("correct") == 4

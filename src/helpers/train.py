@@ -151,9 +151,7 @@ def has_fast_bfloat16(device: str) -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
-def _log(
-    recent: list[Tensor], step: int, config: TrainConfig, state_path: Path
-) -> LogRow:
+def _log(recent: list[Tensor], step: int, config: TrainConfig, state_path: Path) -> LogRow:
     _check_finite(recent, step, state_path)
     mean = float(torch.stack(recent).mean())
     return {"step": step, "loss": mean, "learning_rate": learning_rate(config, step - 1)}
