@@ -86,6 +86,16 @@ def test_arrays_round_trip_and_cut_files_are_refused(tmp_path):
         read_arrays(tmp_path / "b.safetensors")
 
 
+def test_equal_arrays_and_metadata_give_equal_files(tmp_path):
+    metadata = {f"key {i}": i for i in range(30)}
+    contents = set()
+    for _ in range(10):
+        write_arrays(tmp_path / "a.safetensors", {"x": np.ones(3), "y": np.zeros(2)}, metadata)
+        contents.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(contents) == 1
+    assert read_arrays(tmp_path / "a.safetensors")[1] == metadata
+
+
 def test_json_is_the_same_for_the_same_content(tmp_path):
     write_json(tmp_path / "a", {"b": 1, "a": [2]})
     write_json(tmp_path / "b", {"a": [2], "b": 1})

@@ -86,7 +86,22 @@ def write_arrays(
     """Write named arrays as safetensors; `metadata` values are stored as JSON text."""
     text = {key: json.dumps(value, sort_keys=True) for key, value in (metadata or {}).items()}
     contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-    write_bytes(path, to_safetensors(contiguous, metadata=text))
+    write_bytes(path, _with_sorted_metadata(to_safetensors(contiguous, metadata=text)))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The library writes metadata in an order that changes from call to call; hashes would, too.
+
+    A file begins with the length of its JSON header in 8 bytes; tensors follow the header, at
+    offsets that count from its end (https://github.com/huggingface/safetensors#format).
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    if metadata := header.pop("__metadata__", None):
+        header = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

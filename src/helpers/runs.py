@@ -13,6 +13,7 @@ import platform
 import subprocess
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -47,7 +48,7 @@ class Evaluation:
     """Evaluations spread evenly over training, the last step included; the best one is reported
     beside the last."""
     check_episodes: int = 20
-    sweep: tuple[float, ...] = ()
+    sweep: Sequence[float] = ()
     """Target returns to sweep over."""
     sweep_episodes: int = 10
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import gymnasium
+import numpy as np
 
 from helpers.names import look_up
+
+Returns = TypeVar("Returns", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Task:
         with _quiet_mujoco():
             return gymnasium.make(self.env_id)
 
-    def normalised_score(self, episode_return: float) -> float:
+    def normalised_score(self, episode_return: Returns) -> Returns:
         """100 (return - min) / (max - min), D4RL's score (Fu et al. 2020)."""
         low, high = self.reference_scores
         return 100.0 * (episode_return - low) / (high - low)

@@ -1,0 +1,52 @@
+"""Every chapter runs through papermill at smoke scale, its solutions included."""
+
+import jupytext
+import nbformat
+import pytest
+
+from helpers import book
+
+CHAPTERS = book.chapters()
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Chapters executed in smoke, by stem."""
+    out = tmp_path_factory.mktemp("smoke")
+    return {path.stem: nbformat.read(path, 4) for path in book.execute("smoke", out)}
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_runs_in_smoke(executed, source):
+    notebook = executed[source.stem]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    assert all(cell.execution_count for cell in code)
+    injected = [c for c in code if "injected-parameters" in c.metadata.get("tags", [])]
+    assert len(injected) == 1 and 'profile = "smoke"' in injected[0].source
+    # A name that papermill cannot match is only warned about; here every chapter must know it.
+    assert "Passed unknown parameter" not in str(notebook)
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
+def test_solutions_are_executed_and_checked(executed, source):
+    written = [c for c in jupytext.read(source).cells if "solution" in c.metadata.get("tags", [])]
+    ran = [c for c in executed[source.stem].cells if "solution" in c.metadata.get("tags", [])]
+    assert len(ran) == len(written) >= 2
+    assert all(cell.execution_count for cell in ran)
+    checks = sum(cell.source.count("exercises.check_") for cell in ran)
+    outputs = "".join(str(cell.outputs) for cell in ran)
+    assert checks >= 1 and outputs.count(": correct") >= checks
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the cells printed or returned as text, pictures aside."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            found.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
+    return found
+
+
+def test_executing_twice_gives_the_same_numbers(executed, tmp_path):
+    for path in book.execute("smoke", tmp_path):
+        assert texts(nbformat.read(path, 4)) == texts(executed[path.stem]), path.stem
