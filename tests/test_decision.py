@@ -1,5 +1,7 @@
 """The transformer core and the Decision Transformer, against Hugging Face's and itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,13 +38,14 @@ def batch(config: DecisionConfig, size: int = 4, padding: bool = False) -> dict[
     }
 
 
-@pytest.fixture
-def hugging_face() -> DecisionTransformerModel:
+@pytest.fixture(params=[1, 2], ids=["one head", "two heads"])
+def hugging_face(request) -> DecisionTransformerModel:
     """Random weights at several times GPT-2's scale, so that every part of the model matters."""
     torch.manual_seed(0)
     config = DecisionTransformerConfig(
-        state_dim=5, act_dim=3, hidden_size=32, max_ep_len=50, n_layer=2, n_head=2, n_positions=64
-    )
+        state_dim=5, act_dim=3, hidden_size=32, max_ep_len=50, n_layer=2, n_head=request.param,
+        n_positions=64,
+    )  # fmt: skip
     model = DecisionTransformerModel(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -68,6 +71,55 @@ def test_outputs_equal_hugging_face(hugging_face, padding):
         actual = ours(**inputs)
     assert (expected - actual)[valid].abs().max() < 1e-5
     assert expected[valid].std() > 0.1, "the models must say something for parity to mean anything"
+
+
+def test_gradients_equal_hugging_face(hugging_face):
+    """Our blocks have backward passes of their own."""
+    from helpers.models.pretrained import _rename
+
+    settings = hugging_face.config.to_dict()
+    ours = from_hugging_face(hugging_face.state_dict(), settings, context_length=6)
+    inputs = batch(ours.config, padding=True)
+    decision_loss(ours, inputs).backward()
+    predicted = hugging_face(
+        states=inputs["observations"],
+        actions=inputs["actions"],
+        returns_to_go=inputs["returns_to_go"].unsqueeze(-1) / 1000,
+        timesteps=inputs["timesteps"],
+        attention_mask=inputs["valid"].long(),
+    ).action_preds
+    (predicted - inputs["actions"])[inputs["valid"]].square().mean().backward()
+    theirs = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in hugging_face.named_parameters()
+    }
+    expected = dict(_rename(theirs, 2))
+    named = dict(ours.named_parameters())
+    del named["embed_norm.bias"]  # theirs is the sum of two parameters
+    for name, parameter in named.items():
+        scale = expected[name].abs().max() + 1e-4
+        assert (parameter.grad - expected[name]).abs().max() < 1e-4 * scale, name
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_training_and_acting_compute_the_same(monkeypatch, heads, activation):
+    """In training attention is written out for the sake of dropout; here dropout does nothing."""
+    from helpers.models import decision, transformer
+
+    monkeypatch.setattr(transformer, "dropout", lambda x, *_: x)
+    monkeypatch.setattr(transformer, "add_dropped", lambda x, change, *_: x + change)
+    monkeypatch.setattr(decision, "dropout", lambda x, *_: x)
+    torch.manual_seed(0)
+    model = DecisionTransformer(replace(SMALL, heads=heads, activation=activation))
+    inputs = batch(SMALL, padding=True)
+    with torch.no_grad():
+        acting, training = model.eval()(**inputs), model.train()(**inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(**inputs)
+    assert torch.allclose(acting, training, atol=1e-6)
+    assert acting.std() > 1e-3
+    assert torch.allclose(acting, half, atol=0.02)
 
 
 def test_attention_equals_hugging_face(hugging_face):
@@ -190,3 +242,18 @@ def test_dropout_has_the_right_rate_and_gradient():
     assert abs(y.mean().item() - 1.0) < 0.001
     assert torch.equal(x.grad, y.detach())
     assert dropout(x, 0.1, training=False) is x
+
+
+def test_a_residual_branch_drops_the_same():
+    from helpers.models.dropout import add_dropped, dropout
+
+    x, change = (torch.randn(3, 50, requires_grad=True) for _ in range(2))
+    torch.manual_seed(3)
+    expected = x + dropout(change, 0.3, training=True)
+    wanted = torch.autograd.grad(expected.square().sum(), (x, change))
+    torch.manual_seed(3)
+    actual = add_dropped(x, change, 0.3, training=True)
+    found = torch.autograd.grad(actual.square().sum(), (x, change))
+    assert (expected == x).any() and not (expected == x).all()
+    for a, b in zip((expected, *wanted), (actual, *found), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)

@@ -17,21 +17,24 @@ from helpers.train import Diverged, TrainConfig, learning_rate, train
 CONFIG = TrainConfig(steps=40, batch_size=4, learning_rate=1e-2, warmup_steps=5, save_every=10,
                      log_every=10)  # fmt: skip
 
-# A program that trains a small model with dropout; `slow` makes it last long enough to be killed.
+# Trains a small Decision Transformer on real episodes, slowly enough to be killed on the way.
 PROGRAM = """
 import sys, time, torch
 from pathlib import Path
-from helpers.models.dropout import Dropout
+from helpers.data.collect import load_dataset
+from helpers.data.windows import make_windows
+from helpers.models.decision import decision_loss, make_decision
+from helpers.tasks import get_task
 from helpers.train import TrainConfig, train
 torch.manual_seed(1)
-model = torch.nn.Sequential(torch.nn.Linear(3, 8), Dropout(0.1), torch.nn.Linear(8, 1))
+dataset = load_dataset("halfcheetah/medium", sample=True)
+model = make_decision(get_task("halfcheetah"), dataset, width=16, layers=2, context_length=4)
+windows = make_windows(dataset, 4)
 def sample(rng, n):
     time.sleep(float(sys.argv[3]))
-    return {"x": torch.from_numpy(rng.normal(size=(n, 3))).float()}
-def loss(model, batch):
-    return (model(batch["x"]) - batch["x"].sum(1, keepdim=True)).square().mean()
+    return windows.sample(rng, n)
 config = TrainConfig(steps=200, batch_size=4, learning_rate=1e-2, warmup_steps=5, save_every=7)
-train(model, loss, sample, config, seed=0, state_path=Path(sys.argv[1]), progress=False)
+train(model, decision_loss, sample, config, seed=0, state_path=Path(sys.argv[1]), progress=False)
 torch.save(model.state_dict(), sys.argv[2])
 """
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics
 from helpers.files import BadFile, read_arrays, write_arrays
-from helpers.models.dropout import Dropout
+from helpers.models.dropout import dropout
 from helpers.models.transformer import (
     Transformer,
     TransformerConfig,
@@ -77,7 +77,6 @@ class DecisionTransformer(nn.Module):
         self.embed_observation = nn.Linear(config.observation_size, width)
         self.embed_action = nn.Linear(config.action_size, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.dropout = Dropout(config.dropout)
         self.transformer = Transformer(config.core)
         self.predict_action = nn.Linear(width, config.action_size)
         self.register_buffer("observation_mean", torch.zeros(config.observation_size))
@@ -98,8 +97,8 @@ class DecisionTransformer(nn.Module):
             self.embed_observation(normed),
             self.embed_action(actions),
         )
-        x = torch.stack(embedded, dim=2) + self.embed_time(timesteps).unsqueeze(2)
-        return self.dropout(self.embed_norm(x.flatten(1, 2)))
+        x = torch.stack(embedded, dim=2).add_(self.embed_time(timesteps).unsqueeze(2))
+        return dropout(self.embed_norm(x.flatten(1, 2)), self.config.dropout, self.training)
 
     def forward(
         self,

@@ -8,7 +8,8 @@ changes a result:
 - query and key-value projections are two matrices, so that the last block can compute only the
   rows that a model reads out (`readout`): a Decision Transformer reads one token in three, which
   spares two thirds of the last block's multilayer perceptron;
-- attention is PyTorch's fused kernel, or written out when the weights themselves are asked for.
+- attention is PyTorch's fused kernel; written out where dropout or the weights themselves are
+  wanted; and a bilinear form where there is one head (see `Attention`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from helpers.models.dropout import Dropout, dropout
+from helpers.models.dropout import add_dropped, dropout
+from helpers.models.perceptron import ACTIVATIONS, perceptron
 
-ACTIVATIONS = {
-    "relu": lambda x: F.relu(x, inplace=True),
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
-}
 INIT_STD = 0.02
 
 
@@ -62,8 +60,22 @@ def padding_aware(
     return allowed & (valid[:, None, None, :] | itself)
 
 
+def _additive(allowed: Bool[Tensor, "#B 1 L L"], dtype: torch.dtype) -> Float[Tensor, "#B 1 L L"]:
+    """0 where allowed, minus infinity elsewhere: made once, added to every layer's scores."""
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))
+
+
+def _linear(x: Float[Tensor, "B L D"], layer: nn.Linear) -> Float[Tensor, "B L E"]:
+    """`layer(x)`, with the bias added in place; F.linear spreads it over a new tensor first."""
+    return (x.flatten(0, 1) @ layer.weight.t()).add_(layer.bias).view(*x.shape[:2], -1)
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
+
+    A single head of full width, the Decision Transformer's for MuJoCo, is a bilinear form: the
+    products of the weight matrices can be formed first, and neither keys nor values are computed.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -77,21 +89,45 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "B L D"],
         rows: Float[Tensor, "B Q D"],
-        allowed: Bool[Tensor, "#B 1 Q L"],
+        mask: Float[Tensor, "#B 1 Q L"],
         return_weights: bool,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H Q L"] | None]:
         """Let the tokens `rows` attend to the tokens `x`."""
-        q = self._split(self.query(rows))  # (B, H, Q, D / H)
-        k, v = (self._split(part) for part in self.key_value(x).chunk(2, dim=-1))
+        if self.heads == 1:
+            return self._bilinear(x, rows, mask)
+        q = self._split(_linear(rows, self.query))  # (B, H, Q, D / H)
+        k, v = (self._split(part) for part in _linear(x, self.key_value).chunk(2, dim=-1))
         weights = None
         # PyTorch's fused kernel has no dropout on a CPU; it would fall back to the same steps.
         if return_weights or (self.training and self.dropout > 0.0):
-            scores = (q / q.shape[-1] ** 0.5) @ k.transpose(-2, -1)
-            weights = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1)
+            scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+            weights = (scores + mask).softmax(dim=-1)
             mixed = dropout(weights, self.dropout, self.training).to(v.dtype) @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, allowed)
-        return self.project(mixed.transpose(1, 2).flatten(2)), weights
+            mixed = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype))
+        return _linear(mixed.transpose(1, 2).flatten(2), self.project), weights
+
+    def _bilinear(
+        self,
+        x: Float[Tensor, "B L D"],
+        rows: Float[Tensor, "B Q D"],
+        mask: Float[Tensor, "#B 1 Q L"],
+    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B 1 Q L"]]:
+        """One head: scores (x Wq + bq) (x Wk)' = (x Wq Wk' + bq Wk') x', values after mixing.
+
+        The keys' bias adds the same to all scores of a row, so softmax does not see it.
+        """
+        w_key, w_value = self.key_value.weight.chunk(2)
+        b_value = self.key_value.bias.chunk(2)[1]
+        q = (rows.flatten(0, 1) @ (self.query.weight.t() @ w_key)).add_(self.query.bias @ w_key)
+        bias = mask.squeeze(1).expand(x.shape[0], -1, -1)
+        scores = torch.baddbmm(bias, q.view_as(rows), x.transpose(1, 2)) / x.shape[-1] ** 0.5
+        weights = scores.softmax(dim=-1)
+        kept = dropout(weights, self.dropout, self.training)
+        mixed = (kept @ x).flatten(0, 1) @ (self.project.weight @ w_value).t()
+        # With dropout, weights do not add up to one, and the values' bias counts as often.
+        mixed.addr_(kept.sum(dim=-1).flatten(), self.project.weight @ b_value)
+        return mixed.add_(self.project.bias).view_as(rows), weights.unsqueeze(1)
 
     def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L d"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -107,13 +143,13 @@ class Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(config.width)
         self.expand = nn.Linear(config.width, 4 * config.width)
         self.contract = nn.Linear(4 * config.width, config.width)
-        self.activation = ACTIVATIONS[config.activation]
-        self.dropout = Dropout(config.dropout)
+        self.activation = config.activation
+        self.dropout = config.dropout
 
     def forward(
         self,
         x: Float[Tensor, "B L D"],
-        allowed: Bool[Tensor, "#B 1 Q L"],
+        mask: Float[Tensor, "#B 1 Q L"],
         readout: slice | None = None,
         return_weights: bool = False,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H Q L"] | None]:
@@ -122,10 +158,10 @@ class Block(nn.Module):
         rows = normed
         if readout is not None:
             x, rows = x[:, readout], normed[:, readout]
-        mixed, weights = self.attention(normed, rows, allowed, return_weights)
-        x = x + self.dropout(mixed)
-        hidden = self.activation(self.expand(self.norm_mlp(x)))
-        return x + self.dropout(self.contract(hidden)), weights
+        mixed, weights = self.attention(normed, rows, mask, return_weights)
+        x = add_dropped(x, mixed, self.dropout, self.training)
+        change = perceptron(self.norm_mlp(x), self.expand, self.contract, self.activation)
+        return add_dropped(x, change, self.dropout, self.training), weights
 
 
 class Transformer(nn.Module):
@@ -144,10 +180,11 @@ class Transformer(nn.Module):
         readout: slice | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Final features of the tokens `readout` (all when None), given who may look at whom."""
+        mask = _additive(allowed, x.dtype)
         *body, last = self.blocks
         for block in body:
-            x, _ = block(x, allowed)
-        x, _ = last(x, allowed if readout is None else allowed[:, :, readout], readout)
+            x, _ = block(x, mask)
+        x, _ = last(x, mask if readout is None else mask[:, :, readout], readout)
         return self.norm(x)
 
     def attention_weights(
@@ -155,8 +192,9 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "layers B H L L"]:
         """Exact attention weights of every layer and head; rows sum to 1."""
         maps = []
+        mask = _additive(allowed, x.dtype)
         for block in self.blocks:
-            x, weights = block(x, allowed, return_weights=True)
+            x, weights = block(x, mask, return_weights=True)
             maps.append(weights)
         return torch.stack(maps)
 
