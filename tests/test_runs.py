@@ -151,20 +151,21 @@ def test_on_medium_the_transformer_reaches_the_mean_of_its_data():
     assert row["score"] >= runs.registry()["halfcheetah/medium"]["return_mean"]
 
 
-def test_a_committed_checkpoint_still_gives_its_recorded_returns():
-    """A few episodes of the final evaluation, played again in their original chunk of 50 seeds."""
+@pytest.mark.parametrize("tier", ["medium", "medium-replay"])
+def test_a_committed_checkpoint_still_gives_its_recorded_returns(tier):
+    """The first chunk of the final evaluation, played again."""
     from functools import partial
 
     from helpers.agents import decision_agent
-    from helpers.evaluate import evaluate
+    from helpers.evaluate import CHUNK, evaluate
     from helpers.tasks import get_task
 
-    run = load_experiments()["dt"][0]
+    (run,) = (r for r in load_experiments()["dt"] if r.name == f"dt/halfcheetah/{tier}-s0")
     result = read_json(run.result_path())
-    seeds = list(range(runs.FINAL_SEED, runs.FINAL_SEED + 10))
+    recorded = np.array(result["returns"])
+    seeds = list(range(runs.FINAL_SEED, runs.FINAL_SEED + CHUNK))
     make = partial(decision_agent, run.checkpoint_path())
     played = evaluate(make, get_task(run.task), seeds, result["target"])
-    recorded = np.array(result["returns"])
-    # Another batch size rounds differently and the dynamics amplify it, so compare distributions.
-    spread = recorded.std() / np.sqrt(10)
-    assert abs(played.returns.mean() - recorded.mean()) < 5 * spread + 50
+    # Another processor rounds differently and the dynamics amplify it, so compare distributions.
+    spread = recorded.std() / np.sqrt(CHUNK)
+    assert abs(played.returns.mean() - recorded.mean()) < 4 * spread + 25

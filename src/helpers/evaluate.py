@@ -17,7 +17,7 @@ from tqdm import tqdm
 from helpers.agents import Agent
 from helpers.tasks import Task, get_task
 
-CHUNK = 50
+CHUNK = 25
 """Episodes that step together. Fixed, because rounding depends on the batch: with it, the returns
 are the same however many processes share the work."""
 
