@@ -282,6 +282,14 @@ def test_policy_round_trip_and_bad_files(tmp_path):
         Policy({"layers.0.weight": np.ones((2, 3))}).actor(sample=True)
 
 
+def test_training_seeds_stay_clear_of_the_datasets():
+    from helpers.data.sac import SACConfig
+
+    assert SACConfig(seed=8).seed == 8
+    with pytest.raises(ValueError, match="seed is 9; choose 0 to 8"):
+        SACConfig(seed=9)
+
+
 def test_committed_policies_have_the_returns_that_were_asked_for():
     """Medium 4,000 to 5,500, expert 9,000 or more; one fresh episode each confirms the order."""
     medium, expert = (

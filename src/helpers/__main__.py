@@ -125,7 +125,10 @@ def book() -> None:
     page = book.build()
     problems = check_site(page.parent, paths.ROOT / "_toc.yml", paths.ROOT / "notebooks")
     if problems:
-        raise ValueError("the built site has problems:\n" + "\n".join(problems))
+        raise ValueError(
+            "the built site has problems (`make clean` removes stale pages):\n"
+            + "\n".join(problems)
+        )
     print(f"open {page}")
 
 

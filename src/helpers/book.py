@@ -62,7 +62,8 @@ def execute(
         out: folder of the executed notebooks; default book/chapters.
         only: part of a chapter's name.
         parameters: further papermill parameters.
-        jobs: chapters executed side by side; default one a core.
+        jobs: chapters executed side by side; default one a core, or one in the profile full,
+            whose chapters train and must not train the same run twice.
 
     Returns:
         The executed notebooks.
@@ -82,7 +83,8 @@ def execute(
     def one(source: Path) -> Path:
         return _execute_one(source, out / f"{source.stem}.ipynb", overrides, shared)
 
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+    default = 1 if profile == "full" else os.cpu_count() or 1
+    with ThreadPoolExecutor(jobs or default) as pool:
         return list(pool.map(one, chapters(only)))
 
 
@@ -136,8 +138,9 @@ def build() -> Path:
     Raises:
         ChapterFailed: jupyter-book found an error or a warning.
     """
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(paths.ROOT), "-W",
-               "--keep-going", "-q"]  # fmt: skip
+    # jupyter-book 1.x has no `python -m`; its script may not be on the path.
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(paths.ROOT), "-W", "--keep-going", "-q"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode != 0:
         raise ChapterFailed(f"jupyter-book failed:\n{(process.stdout + process.stderr)[-5000:]}")

@@ -6,7 +6,7 @@ return reaches D4RL's medium level), the *expert* actor (the best snapshot), and
 action played up to the medium snapshot with the seed of every episode, from which the simulator
 reproduces the replay buffer exactly (see `collect`).
 
-    python -m helpers policy halfcheetah
+    python -m helpers policy
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class SACConfig:
     eval_episodes: int = 5
     medium_return: float = 4_770.0
     """Return of D4RL's medium set (mean of halfcheetah-medium-v2), sampled actions."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 9:
+            raise ValueError(
+                f"seed is {self.seed}; choose 0 to 8: from 10,000,000 on, environment seeds belong "
+                "to the datasets"
+            )
 
 
 class SeededEpisodes(gymnasium.Wrapper):
