@@ -1,11 +1,12 @@
-"""Evaluating a Decision Transformer: 100 episodes together against one episode after another.
+"""Evaluating a Decision Transformer: 300 episodes together against one episode after another.
 
 Three ways to play HalfCheetah with the same weights, at the paper's shape (K 20, width 128,
 3 layers), each for whole episodes of 1,000 steps:
 
 - transformers' model in the usual loop: one environment, the last K steps padded to K;
 - our agent, one environment at a time;
-- `evaluate`: chunks of environments that step together, spread over processes.
+- `evaluate`: 100 episodes for each of three target returns, in chunks of environments that step
+  together, spread over processes.
 
 The first two are measured before and after the third, so that other load on the machine falls on
 all; what counts is the ratio of seconds an episode. Starting the processes is included.
@@ -34,6 +35,7 @@ from helpers.models.pretrained import from_hugging_face
 from helpers.tasks import Task, get_task
 
 EPISODES = 100
+TARGETS = (2000.0, 4000.0, 6000.0)
 CONTEXT = 20
 
 
@@ -83,7 +85,7 @@ def main() -> None:
         DecisionTransformerConfig(state_dim=17, act_dim=6, max_ep_len=1000)
     ).eval()
     ours = from_hugging_face(theirs.state_dict(), theirs.config.to_dict(), context_length=CONTEXT)
-    target, workers = task.target_return, os.cpu_count() or 1
+    target, workers = TARGETS[-1], os.cpu_count() or 1
     seconds: dict[str, list[float]] = {"usual": [], "single": []}
 
     def measure_singles() -> None:
@@ -100,12 +102,14 @@ def main() -> None:
         path = Path(folder) / "model.safetensors"
         save_decision(path, ours, {})
         start = time.perf_counter()
-        evaluate(partial(decision_agent, path), task, list(range(EPISODES)), workers=workers)
-        together = (time.perf_counter() - start) / EPISODES
+        targets = np.repeat(TARGETS, EPISODES)
+        seeds = list(range(len(targets)))
+        evaluate(partial(decision_agent, path), task, seeds, targets, workers=workers)
+        together = (time.perf_counter() - start) / len(targets)
     measure_singles()
 
     usual, single = (float(np.median(seconds[name])) for name in ("usual", "single"))
-    print(f"{EPISODES} episodes in chunks of {CHUNK} on {workers} cores; seconds an episode")
+    print(f"{len(targets)} episodes in chunks of {CHUNK} on {workers} cores; seconds an episode")
     print(f"transformers' model, usual loop   {usual:6.3f}   {usual / together:5.1f} times")
     print(f"our agent, one at a time          {single:6.3f}   {single / together:5.1f} times")
     print(f"evaluate                          {together:6.3f}")

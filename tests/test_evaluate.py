@@ -19,10 +19,13 @@ def mean_policy(targets) -> PolicyAgent:
     return PolicyAgent(load_policy(paths.POLICIES / "halfcheetah-medium.safetensors"), sample=False)
 
 
-def small_transformer(targets) -> DecisionAgent:
+def small_transformer(targets, layers: int = 1, heads: int = 1) -> DecisionAgent:
     torch.manual_seed(0)
-    model = DecisionTransformer(DecisionConfig(width=16, layers=1, context_length=5))
-    torch.nn.init.normal_(model.predict_action.weight)
+    config = DecisionConfig(width=16, layers=layers, heads=heads, context_length=5)
+    model = DecisionTransformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
     return DecisionAgent(model, targets)
 
 
@@ -52,7 +55,7 @@ def test_processes_do_not_change_the_returns():
 
 
 def test_episodes_that_end_early_are_counted_to_their_end():
-    """A vector environment resets what has ended; what comes after must not count."""
+    """Other episodes play on; an environment that has ended must not be stepped again."""
     import gymnasium
 
     from helpers.tasks import TASKS, Task
@@ -69,6 +72,7 @@ def test_episodes_that_end_early_are_counted_to_their_end():
             return np.zeros(2, np.float32), {}
 
         def step(self, action):
+            assert self.left > 0
             self.left -= 1
             return np.zeros(2, np.float32), 1.0, self.left == 0, False, {}
 
@@ -91,13 +95,14 @@ def test_episodes_that_end_early_are_counted_to_their_end():
     assert played.returns.tolist() == [3.0, 7.0, 20.0]
 
 
-def test_the_agent_sees_the_window_it_should():
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_the_agent_sees_the_window_it_should(layers, heads):
     """Step by step, the agent's action is the model's on the last K true steps."""
-    agent = small_transformer(np.array([1000.0, -200.0]))
+    agent = small_transformer(np.array([1000.0, -200.0]), layers, heads)
     rng = np.random.default_rng(0)
     agent.reset(2)
     togo, seen, acted = [np.array([1000.0, -200.0])], [], []
-    for t in range(8):
+    for t in range(60):  # the agent's buffer is full several times
         seen.append(rng.normal(size=(2, 17)).astype(np.float32))
         action = agent.act(seen[-1])
         first = max(0, t - 4)

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from helpers.data.policies import Policy
 from helpers.models.decision import DecisionTransformer, load_decision
@@ -67,25 +68,30 @@ class DecisionAgent:
             raise ValueError(f"{len(self.targets)} target returns for {n} environments")
         config = self.model.config
         self.step = 0
-        # The window is a view of the whole history: nothing is shifted as time goes on.
         self.returns_to_go = torch.zeros(n, config.horizon + 1)
-        self.observations = torch.zeros(n, config.horizon + 1, config.observation_size)
-        self.actions = torch.zeros(n, config.horizon + 1, config.action_size)
         self.returns_to_go[:, 0] = torch.from_numpy(self.targets)
+        # The present and the last step; older ones live on in the prepared tokens.
+        self.observations = torch.zeros(n, 2, config.observation_size)
+        self.actions = torch.zeros(n, 2, config.action_size)
+        self.window = SlidingWindow(3 * config.context_length - 1)
 
     @torch.inference_mode()
     def act(self, observations: Float[np.ndarray, "n S"]) -> Float[np.ndarray, "n A"]:
         """Deterministic actions given the last K steps."""
         t = self.step
-        self.observations[:, t] = torch.from_numpy(observations)
-        window = slice(max(0, t + 1 - self.model.config.context_length), t + 1)
-        actions = self.model.act(
-            self.returns_to_go[:, window],
-            self.observations[:, window],
-            self.actions[:, window],
-            torch.arange(window.start, window.stop).expand(len(observations), -1),
+        self.observations[:, 1] = torch.from_numpy(observations)
+        two = slice(t - 1, t + 1) if t else slice(0, 1)
+        tokens = self.model.tokens(
+            self.returns_to_go[:, two],
+            self.observations[:, two.start - two.stop :],
+            self.actions[:, two.start - two.stop :],
+            torch.arange(two.start, two.stop).expand(len(observations), -1),
         )
-        self.actions[:, t] = actions
+        # Of these, the last action and the present return-to-go and state are new.
+        new = self.model.transformer.prepare(tokens[:, -4 if t else 0 : -1])
+        actions = self.model.act(self.window.append(new))
+        self.observations[:, 0] = self.observations[:, 1]
+        self.actions[:, 0] = actions
         return actions.numpy()
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
@@ -93,6 +99,27 @@ class DecisionAgent:
         t = self.step
         self.returns_to_go[:, t + 1] = self.returns_to_go[:, t] - torch.from_numpy(rewards).float()
         self.step = t + 1
+
+
+class SlidingWindow:
+    """The last `length` rows of a growing sequence, in a buffer that is seldom shifted."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.filled = 0
+
+    def append(self, rows: Float[Tensor, "n new P"]) -> Float[Tensor, "n L P"]:
+        """Add rows at the end; returns a view of the last `length` rows, or of all so far."""
+        n, new, width = rows.shape
+        if self.filled == 0:
+            self.buffer = rows.new_empty(n, 4 * self.length, width)
+        if self.filled + new > self.buffer.shape[1]:
+            kept = self.length - new
+            self.buffer[:, :kept] = self.buffer[:, self.filled - kept : self.filled].clone()
+            self.filled = kept
+        self.buffer[:, self.filled : self.filled + new] = rows
+        self.filled += new
+        return self.buffer[:, max(0, self.filled - self.length) : self.filled]
 
 
 def decision_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> DecisionAgent:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -38,25 +37,32 @@ class Rollouts:
 
 
 def rollout(agent: Agent, task: Task, seeds: list[int], progress: bool = False) -> Rollouts:
-    """Play one episode per seed, all at once."""
+    """Play one episode per seed, all at once: each time step is one call of the agent.
+
+    Environments are stepped one after another, those that have ended no more; Gymnasium's vector
+    environment would reset them, play on and merge their infos, for half as much time again.
+    """
     n = len(seeds)
-    envs = gymnasium.vector.SyncVectorEnv([task.make] * n)
-    observations, _ = envs.reset(seed=seeds)
+    envs = [task.make() for _ in seeds]
+    observations = np.stack(
+        [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
+    )
     agent.reset(n)
     rewards = np.zeros((n, task.horizon))
-    lengths = np.full(n, task.horizon)
-    # An environment that has ended is reset by the vector environment and plays on unheeded.
-    alive = np.ones(n, bool)
+    lengths = np.zeros(n, int)
+    alive = list(range(n))
     for step in tqdm(range(task.horizon), unit="step", disable=not progress, leave=False):
-        observations, reward, terminated, truncated, _ = envs.step(agent.act(observations))
-        rewards[:, step] = np.where(alive, reward, 0.0)
+        actions = agent.act(observations)
+        for i in tuple(alive):
+            observations[i], rewards[i, step], terminated, truncated, _ = envs[i].step(actions[i])
+            lengths[i] += 1
+            if terminated or truncated:
+                alive.remove(i)
         agent.observe(rewards[:, step])
-        ended = alive & (terminated | truncated)
-        lengths[ended] = step + 1
-        alive &= ~ended
-        if not alive.any():
+        if not alive:
             break
-    envs.close()
+    for env in envs:
+        env.close()
     return Rollouts(rewards, lengths)
 
 

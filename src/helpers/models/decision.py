@@ -113,21 +113,15 @@ class DecisionTransformer(nn.Module):
         features = self.transformer(x, self._allowed(x.shape[1], valid, x.device), STATE_TOKENS)
         return torch.tanh(self.predict_action(features).float())
 
-    def act(
-        self,
-        returns_to_go: Float[Tensor, "B T"],
-        observations: Float[Tensor, "B T S"],
-        actions: Float[Tensor, "B T A"],
-        timesteps: Int[Tensor, "B T"],
-    ) -> Float[Tensor, "B A"]:
-        """Action of the last step alone: `forward(...)[:, -1]` for less work.
+    def act(self, prepared: Float[Tensor, "B L P"]) -> Float[Tensor, "B A"]:
+        """Action of the last step: `forward(...)[:, -1]` for less work.
 
-        The last action token, which nothing may look at, is dropped, and the last block computes
-        one row.
+        Args:
+            prepared: `transformer.prepare` of the window's tokens without the last action, which
+                nothing may look at; L = 3 T - 1. The last block computes one row.
         """
-        x = self.tokens(returns_to_go, observations, actions, timesteps)[:, :-1]
-        allowed = causal_mask(x.shape[1], x.device)
-        features = self.transformer(x, allowed, slice(-1, None))[:, 0]
+        allowed = causal_mask(prepared.shape[1], prepared.device)
+        features = self.transformer.advance(prepared, allowed, slice(-1, None))[:, 0]
         return torch.tanh(self.predict_action(features).float())
 
     def attention_weights(

@@ -129,6 +129,35 @@ class Attention(nn.Module):
         mixed.addr_(kept.sum(dim=-1).flatten(), self.project.weight @ b_value)
         return mixed.add_(self.project.bias).view_as(rows), weights.unsqueeze(1)
 
+    def parts(
+        self, x: Float[Tensor, "B L D"]
+    ) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B L D"], Float[Tensor, "B L D"]]:
+        """Query, key and value of each token: all that attention without dropout needs of it."""
+        if self.heads > 1:
+            k, v = _linear(x, self.key_value).chunk(2, dim=-1)
+            return _linear(x, self.query), k, v
+        w_key, w_value = self.key_value.weight.chunk(2)
+        b_value = self.key_value.bias.chunk(2)[1]
+        q = x @ (self.query.weight.t() @ w_key) + self.query.bias @ w_key
+        v = x @ (self.project.weight @ w_value).t() + self.project.weight @ b_value
+        return q, x, v + self.project.bias  # weights add up to one, so the bias comes through
+
+    def mix(
+        self,
+        q: Float[Tensor, "B Q D"],
+        k: Float[Tensor, "B L D"],
+        v: Float[Tensor, "B L D"],
+        mask: Float[Tensor, "#B 1 Q L"],
+    ) -> Float[Tensor, "B Q D"]:
+        """Attention of `parts`: the same as `forward` on the tokens they were made of."""
+        if self.heads == 1:
+            bias = mask.squeeze(1).expand(q.shape[0], -1, -1)
+            scores = torch.baddbmm(bias, q, k.transpose(1, 2)) / q.shape[-1] ** 0.5
+            return scores.softmax(dim=-1) @ v
+        split = self._split
+        mixed = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
+        return _linear(mixed.transpose(1, 2).flatten(2), self.project)
+
     def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L d"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
@@ -159,9 +188,15 @@ class Block(nn.Module):
         if readout is not None:
             x, rows = x[:, readout], normed[:, readout]
         mixed, weights = self.attention(normed, rows, mask, return_weights)
+        return self.after_attention(x, mixed), weights
+
+    def after_attention(
+        self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]
+    ) -> Float[Tensor, "B L D"]:
+        """Add what attention gave, then the perceptron's change."""
         x = add_dropped(x, mixed, self.dropout, self.training)
         change = perceptron(self.norm_mlp(x), self.expand, self.contract, self.activation)
-        return add_dropped(x, change, self.dropout, self.training), weights
+        return add_dropped(x, change, self.dropout, self.training)
 
 
 class Transformer(nn.Module):
@@ -185,6 +220,35 @@ class Transformer(nn.Module):
         for block in body:
             x, _ = block(x, mask)
         x, _ = last(x, mask if readout is None else mask[:, :, readout], readout)
+        return self.norm(x)
+
+    def prepare(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L P"]:
+        """What the first block needs of each token, P = 4 D numbers.
+
+        It depends on nothing but the token, so an agent whose window slides over its past keeps
+        it and prepares only new tokens. In evaluation mode
+        `advance(prepare(x), allowed, readout)` equals `forward(x, allowed, readout)`.
+        """
+        first = self.blocks[0]
+        return torch.cat([x, *first.attention.parts(first.norm_attention(x))], dim=-1)
+
+    def advance(
+        self,
+        prepared: Float[Tensor, "B L P"],
+        allowed: Bool[Tensor, "#B 1 L L"],
+        readout: slice,
+    ) -> Float[Tensor, "B Q D"]:
+        """Final features of the tokens `readout` from what `prepare` gave; without dropout."""
+        x, q, k, v = prepared.chunk(4, dim=-1)
+        mask = _additive(allowed, x.dtype)
+        first, *rest = self.blocks
+        if not rest:
+            x, q, mask = x[:, readout], q[:, readout], mask[:, :, readout]
+        x = first.after_attention(x, first.attention.mix(q, k, v, mask))
+        for block in rest[:-1]:
+            x, _ = block(x, mask)
+        if rest:
+            x, _ = rest[-1](x, mask[:, :, readout], readout)
         return self.norm(x)
 
     def attention_weights(
