@@ -6,7 +6,7 @@ import torch
 
 from helpers import paths
 from helpers.agents import DecisionAgent, PolicyAgent
-from helpers.analysis.statistics import mean_interval
+from helpers.analysis.statistics import mean_interval, slope_interval
 from helpers.data.policies import load_policy
 from helpers.evaluate import evaluate, rollout
 from helpers.models.decision import DecisionConfig, DecisionTransformer
@@ -144,3 +144,17 @@ def test_interval_has_about_the_stated_coverage():
         interval = mean_interval(rng.normal(2.0, 1.0, (1, 60)), seed=i)
         hits += interval.low <= 2.0 <= interval.high
     assert 180 <= hits <= 198
+
+
+def test_the_slope_and_its_interval():
+    rng = np.random.default_rng(0)
+    asked = np.array([0.0, 1000.0, 2000.0, 4000.0])
+    noise = rng.normal(0, 100, (4, 3, 10))
+    obedient = slope_interval(asked, asked[:, None, None] + noise)
+    deaf = slope_interval(asked, 5000 + noise)
+    assert obedient.low < 1 < obedient.high and obedient.high - obedient.low < 0.1
+    assert deaf.low < 0 < deaf.high
+    assert obedient.score == pytest.approx(np.polyfit(asked, asked + noise.mean((1, 2)), 1)[0])
+    # A seed that reacts otherwise to every target widens the interval as episodes cannot.
+    mixed = asked[:, None, None] * np.array([0.0, 1.0, 2.0])[None, :, None] + noise
+    assert slope_interval(asked, mixed).high - slope_interval(asked, mixed).low > 1

@@ -30,7 +30,7 @@ def policy(steps: int | None = None, seed: int = 0) -> None:
     """Retrain the HalfCheetah behaviour policies by SAC (needs the extra `policies`).
 
     Args:
-        steps: environment steps; default those of the committed policies.
+        steps: environment steps; default 300,000, ten thousand more than the committed expert.
         seed: of the training.
     """
     from helpers import paths

@@ -38,3 +38,25 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     means = values[rows, columns].mean(axis=(1, 2))
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def slope_interval(
+    asked: Float[np.ndarray, " targets"],
+    achieved: Float[np.ndarray, "targets seeds episodes"],
+    seed: int = 0,
+) -> Interval:
+    """Least-squares slope of achieved on asked returns, with a two-level bootstrap interval.
+
+    A resample draws seeds once for all targets, since a trained model plays all of them, and then
+    episodes within each target and seed.
+    """
+    targets, seeds, episodes = achieved.shape
+    centred = asked - asked.mean()
+    weights = centred / np.square(centred).sum()
+    rng = np.random.default_rng(seed)
+    rows = np.arange(targets)[None, :, None, None]
+    columns = rng.integers(seeds, size=(RESAMPLES, 1, seeds, 1))
+    plays = rng.integers(episodes, size=(RESAMPLES, targets, seeds, episodes))
+    slopes = achieved[rows, columns, plays].mean(axis=(2, 3)) @ weights
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    return Interval(float(achieved.mean(axis=(1, 2)) @ weights), float(low), float(high))

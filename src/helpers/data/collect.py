@@ -85,7 +85,7 @@ DATASETS = {
         DatasetSpec(
             "halfcheetah/expert",
             "halfcheetah",
-            "sampled actions of a fully trained SAC policy",
+            "sampled actions of the best SAC snapshot",
             episodes=1000,
             seed=30_000_000,
             policy="halfcheetah-expert",
