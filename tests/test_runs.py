@@ -92,6 +92,31 @@ def test_the_same_run_gives_the_same_result(smoke, tmp_path, monkeypatch):
         assert again[key] == result[key], key
 
 
+@pytest.mark.parametrize("moment", ["in a check", "in the final evaluation"])
+def test_an_interrupted_run_ends_with_the_same_result(smoke, tmp_path, monkeypatch, moment):
+    from helpers import evaluate as evaluating
+
+    run, _, result = smoke
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    play, calls = evaluating.evaluate, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == (1 if moment == "in a check" else 2):
+            raise KeyboardInterrupt
+        return play(*arguments, **options)
+
+    monkeypatch.setattr(evaluating, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, folder=tmp_path, sample=True, progress=False)
+    assert not run.result_path(tmp_path).exists()
+    monkeypatch.setattr(evaluating, "evaluate", play)
+    again = read_json(execute(run, folder=tmp_path, sample=True, progress=False))
+    for key in ("returns", "history", "checks", "checkpoint_sha256", "sweep", "identity"):
+        assert again[key] == result[key], key
+    assert again["checkpoint_sha256"] == sha256(run.checkpoint_path(tmp_path))
+
+
 def test_an_altered_dataset_is_refused(tmp_path, monkeypatch):
     """A run must not train on data other than the registry's."""
     from helpers.data import collect

@@ -25,7 +25,7 @@ import numpy as np
 from helpers import paths
 from helpers.analysis.statistics import mean_interval
 from helpers.data.collect import get_spec, registry
-from helpers.files import BadFile, read_json, sha256, write_json
+from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.names import look_up
 from helpers.tasks import get_task
 
@@ -249,7 +249,8 @@ def execute(
         seeds = list(range(SWEEP_SEED, SWEEP_SEED + len(targets)))
         returns = play(make, seeds=seeds, targets=targets).returns.reshape(-1, count)
         sweep = {"targets": list(evaluation.sweep), "returns": [_rounded(row) for row in returns]}
-    save_decision(run.checkpoint_path(folder), model, {"run": asdict(run), "identity": identity})
+    # Not from `model`: after an interruption behind the last check, nothing was trained here.
+    write_bytes(run.checkpoint_path(folder), saved.read_bytes())
     result = {
         "identity": identity,
         "run": asdict(run),
