@@ -73,3 +73,12 @@ def test_the_fixed_packages_are_there():
     fixed = "jupyterlab jupytext papermill torch transformers minari minigrid gymnasium matplotlib"
     assert {*fixed.split(), "jupyter-book"} <= named
     assert locked()["jupyter-book"].startswith("1.")
+
+
+def test_the_readme_shows_a_picture_that_exists():
+    text = (paths.ROOT / "README.md").read_text()
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
+    assert pictures
+    for alt, target in pictures:
+        assert len(alt) > 40
+        assert "<svg" in (paths.ROOT / target).read_text()
