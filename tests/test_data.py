@@ -353,3 +353,50 @@ def test_observation_statistics():
     data = tiny((30,))
     normed = (data.observations - mean) / std
     assert np.allclose(normed.mean(0), 0, atol=1e-5) and np.allclose(normed.std(0), 1, atol=1e-4)
+
+
+# Reward at the end
+
+
+def test_delayed_episodes_are_what_the_delayed_environment_pays():
+    plain = load_dataset("halfcheetah/medium", sample=True)
+    delayed = load_dataset("halfcheetah-delayed/medium", sample=True)
+    assert np.array_equal(delayed.observations, plain.observations)
+    assert np.allclose(delayed.returns, plain.returns)
+    assert np.count_nonzero(delayed.rewards) == len(delayed.lengths)
+    env = get_task("halfcheetah-delayed").make()
+    env.reset(seed=int(plain.seeds[0]))
+    paid = [env.step(action)[1] for action in plain.actions[:1000]]
+    assert np.count_nonzero(paid) == 1
+    # The simulator repeats itself only on the processor that recorded, so compare with itself.
+    again = get_task("halfcheetah").make()
+    again.reset(seed=int(plain.seeds[0]))
+    rewards = [again.step(action)[1] for action in plain.actions[:1000]]
+    assert paid[-1] == pytest.approx(sum(rewards))
+
+
+def test_a_second_episode_owes_nothing_of_the_first():
+    env = get_task("halfcheetah-delayed").make()
+    idle = np.zeros(6, np.float32)
+    env.reset(seed=0)
+    for _ in range(10):
+        env.step(idle)
+    env.reset(seed=0)
+    paid = [env.step(idle)[1] for _ in range(1000)]
+    env.reset(seed=0)
+    assert [env.step(idle)[1] for _ in range(1000)] == paid
+
+
+def test_minari_recovers_the_delayed_environment(monkeypatch):
+    import minari
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(paths.SAMPLES))
+    env = minari.load_dataset("halfcheetah-delayed/medium-v0").recover_environment()
+    env.reset(seed=0)
+    assert env.step(np.ones(6, np.float32))[1] == 0.0
+
+
+def test_returns_to_go_of_a_delayed_episode_are_constant():
+    data = load_dataset("halfcheetah-delayed/medium-replay", sample=True)
+    togo = data.returns_to_go()
+    assert np.allclose(togo, np.repeat(data.returns, data.lengths))

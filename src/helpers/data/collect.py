@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ SAMPLE_EPISODES = 4
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """How a dataset is made. Exactly one of `policy`, `replay` and `mixture` is set."""
+    """How a dataset is made. One of `policy`, `replay`, `mixture` and `delays` is set."""
 
     id: str
     task: str
@@ -44,6 +44,8 @@ class DatasetSpec:
     """File in data/policies with the actions and seeds of a training run."""
     mixture: tuple[str, ...] = ()
     """Datasets joined end to end."""
+    delays: str = ""
+    """Dataset whose episodes are taken over, each one's return paid with its last step."""
 
     @property
     def minari_id(self) -> str:
@@ -89,6 +91,15 @@ DATASETS = {
             episodes=1000,
             seed=30_000_000,
             policy="halfcheetah-expert",
+        ),
+        *(
+            DatasetSpec(
+                f"halfcheetah-delayed/{tier}",
+                "halfcheetah-delayed",
+                f"the {tier} set, each return paid with the last step",
+                delays=f"halfcheetah/{tier}",
+            )
+            for tier in ("medium-replay", "medium", "medium-expert")
         ),
     )
 }
@@ -260,13 +271,22 @@ def collect(dataset_id: str, *, workers: int | None = None, record: bool = False
 
 
 def _collected(spec: DatasetSpec, workers: int) -> Iterator[Dataset]:
-    """The dataset itself, or the members of a mixture, collected now if they are not there."""
-    if not spec.mixture:
+    """The dataset itself, or those it is made of, collected now if they are not there."""
+    sources = [spec.delays] if spec.delays else spec.mixture
+    if not sources:
         yield collect_episodes(spec, workers=workers)
-    for member in spec.mixture:
-        if not (paths.DATASETS / get_spec(member).minari_id).exists():
-            collect(member, workers=workers)
-        yield load_dataset(member)
+    for source in sources:
+        if not (paths.DATASETS / get_spec(source).minari_id).exists():
+            collect(source, workers=workers)
+        dataset = load_dataset(source)
+        yield pay_at_end(dataset) if spec.delays else dataset
+
+
+def pay_at_end(dataset: Dataset) -> Dataset:
+    """The same episodes as seen through `RewardAtEnd`."""
+    rewards = np.zeros_like(dataset.rewards)
+    rewards[dataset.starts + dataset.lengths - 1] = dataset.returns
+    return replace(dataset, rewards=rewards)
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
