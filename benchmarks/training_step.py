@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
-from helpers.data.collect import load_dataset
+from helpers.data.catalogue import load_dataset
 from helpers.data.windows import make_windows
 from helpers.models.decision import DecisionConfig, DecisionTransformer, decision_loss
 from helpers.train import TrainConfig, has_fast_bfloat16

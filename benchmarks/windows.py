@@ -2,7 +2,7 @@
 
 Beside ours stands the usual way: a Python loop that slices, pads and stacks one window after
 another (as in the Decision Transformer's own `get_batch`). The two alternate. Also printed: the
-memory of the process before and after the dataset was read.
+memory of the process (Linux only).
 
     python benchmarks/windows.py
 """
@@ -13,14 +13,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from helpers.data.collect import load_dataset
+from helpers.data.catalogue import load_dataset
 from helpers.data.episodes import Dataset
 from helpers.data.windows import make_windows
 
@@ -48,19 +48,21 @@ def usual_batch(dataset: Dataset, togo: np.ndarray, rng: np.random.Generator) ->
     return [torch.from_numpy(np.stack(column)).float() for column in columns]
 
 
-def megabytes() -> float:
-    """Largest memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def megabytes() -> str:
+    """Memory of this process: its own, and pages of files, which the system can take back."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    size = {name: int(rest.split()[0]) / 1024 for name, rest in
+            (line.split(":") for line in lines if line.startswith("Rss"))}  # fmt: skip
+    return f"{size['RssAnon']:,.0f} MB own, {size['RssFile']:,.0f} MB of files"
 
 
 def main() -> None:
     """Print windows a second and the memory."""
     torch.set_num_threads(1)
-    before = megabytes()
+    print("memory at start:    ", megabytes())
     dataset = load_dataset("halfcheetah/medium")
-    read = megabytes()
     windows = make_windows(dataset, CONTEXT)
-    prepared = megabytes()
+    print("memory with windows:", megabytes())
     togo, rng = dataset.returns_to_go(), np.random.default_rng(0)
     ways = {
         "ours": lambda: windows.sample(rng, BATCH),
@@ -77,7 +79,7 @@ def main() -> None:
     for name, value in median.items():
         ratio = median["one by one"] / value
         print(f"{name:12} {BATCH / value:10,.0f} windows a second   {ratio:5.1f} times")
-    print(f"peak memory: {before:,.0f} MB, {read:,.0f} MB read, {prepared:,.0f} MB with windows")
+    print("memory at the end:  ", megabytes())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from helpers.cheetah import draw_poses, poses
-from helpers.data.collect import load_dataset
+from helpers.data.catalogue import load_dataset
 from helpers.tasks import get_task
 
 

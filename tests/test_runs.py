@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import paths, runs
+from helpers.data import catalogue
 from helpers.files import BadFile, read_json, sha256, write_json
 from helpers.names import UnknownName
 from helpers.runs import Run, execute, load_experiments, obtain, results_table, smoke_version
@@ -119,11 +120,9 @@ def test_an_interrupted_run_ends_with_the_same_result(smoke, tmp_path, monkeypat
 
 def test_an_altered_dataset_is_refused(tmp_path, monkeypatch):
     """A run must not train on data other than the registry's."""
-    from helpers.data import collect
-
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
-    sample = collect.load_dataset("halfcheetah/medium", sample=True)
-    monkeypatch.setattr(collect, "load_dataset", lambda *_, **__: sample)
+    sample = catalogue.load_dataset("halfcheetah/medium", sample=True)
+    monkeypatch.setattr(catalogue, "load_dataset", lambda *_, **__: sample)
     with pytest.raises(BadFile, match="is not the registry's"):
         execute(load_experiments()["dt"][0], folder=tmp_path, progress=False)
 
@@ -131,8 +130,8 @@ def test_an_altered_dataset_is_refused(tmp_path, monkeypatch):
 def test_missing_and_stale_results_are_told_apart(tmp_path, monkeypatch):
     run = load_experiments()["dt"][0]
     committed = read_json(run.result_path())
-    known = runs.registry()
-    monkeypatch.setattr(runs, "registry", lambda: known)
+    known = catalogue.registry()
+    monkeypatch.setattr(catalogue, "registry", lambda: known)
     monkeypatch.setattr(paths, "DATA", tmp_path)
     assert run.state() == "missing"
     with pytest.raises(BadFile, match="missing; make it with `python -m helpers run dt`"):
@@ -173,7 +172,7 @@ def test_on_medium_the_transformer_reaches_the_mean_of_its_data():
         and row["metric"] == "return"
     )  # fmt: skip
     assert row["seeds"] >= 3
-    assert row["score"] >= runs.registry()["halfcheetah/medium"]["return_mean"]
+    assert row["score"] >= catalogue.registry()["halfcheetah/medium"]["return_mean"]
 
 
 @pytest.mark.parametrize("tier", ["medium", "medium-replay"])

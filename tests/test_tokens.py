@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.data.collect import load_dataset
+from helpers.data.catalogue import load_dataset
 from helpers.data.tokens import (
     Discretiser,
     fit_discretiser,

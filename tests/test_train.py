@@ -21,7 +21,7 @@ CONFIG = TrainConfig(steps=40, batch_size=4, learning_rate=1e-2, warmup_steps=5,
 PROGRAM = """
 import sys, time, torch
 from pathlib import Path
-from helpers.data.collect import load_dataset
+from helpers.data.catalogue import load_dataset
 from helpers.data.windows import make_windows
 from helpers.models.decision import decision_loss, make_decision
 from helpers.tasks import get_task

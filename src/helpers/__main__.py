@@ -26,6 +26,57 @@ def collect(
     collect(dataset, workers=workers, record=record)
 
 
+def download(name: tyro.conf.Positional[str], /, sha256: str = "") -> None:
+    """Fetch a public dataset: Minari's mujoco/hopper/medium-v0, or D4RL's halfcheetah-medium-v2.
+
+    Args:
+        name: with slashes it is Minari's id, without it is D4RL's name.
+        sha256: expected hash of the data file; default the one pinned by an earlier download.
+    """
+    from helpers.data.sources import download_d4rl, download_minari
+
+    print((download_minari if "/" in name else download_d4rl)(name, sha256))
+
+
+def train(
+    dataset: tyro.conf.Positional[str],
+    /,
+    seed: int = 0,
+    steps: int = 10_000,
+    target: float | None = None,
+    episodes: int = 20,
+    workers: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> None:
+    """Train and evaluate a Decision Transformer on any dataset, also one of your own.
+
+    Args:
+        dataset: of the book (halfcheetah/medium), or a Minari id on this machine (my/set-v0).
+        seed: of the run.
+        steps: of the training.
+        target: return that is asked for; default the best of the data.
+        episodes: of the evaluation.
+        workers: processes of the evaluation.
+        device: of the training.
+    """
+    from helpers.data.catalogue import get_spec
+    from helpers.files import read_json
+    from helpers.runs import Run, execute
+
+    run = Run(
+        experiment="own",
+        task=get_spec(dataset).task,
+        dataset=dataset,
+        method="dt",
+        seed=seed,
+        train={"steps": steps, "warmup_steps": min(10_000, steps // 10)},
+        evaluation={"episodes": episodes, "checks": 1, "check_episodes": 1, "target": target},
+    )
+    path = execute(run, workers=workers, device=device)
+    result = read_json(path)
+    print(f"asked for {result['target']:,.1f}, mean return {result['last']:,.1f}: {path}")
+
+
 def policy(steps: int | None = None, seed: int = 0) -> None:
     """Retrain the HalfCheetah behaviour policies by SAC (needs the extra `policies`).
 
@@ -134,6 +185,8 @@ def book() -> None:
 
 COMMANDS = {
     "collect": collect,
+    "download": download,
+    "train": train,
     "policy": policy,
     "run": run,
     "results": results,

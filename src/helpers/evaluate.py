@@ -45,7 +45,7 @@ def rollout(agent: Agent, task: Task, seeds: list[int], progress: bool = False) 
     n = len(seeds)
     envs = [task.make() for _ in seeds]
     observations = np.stack(
-        [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
+        [task.pack(env.reset(seed=seed)[0]) for env, seed in zip(envs, seeds, strict=True)]
     )
     agent.reset(n)
     rewards = np.zeros((n, task.horizon))
@@ -54,7 +54,8 @@ def rollout(agent: Agent, task: Task, seeds: list[int], progress: bool = False) 
     for step in tqdm(range(task.horizon), unit="step", disable=not progress, leave=False):
         actions = agent.act(observations)
         for i in tuple(alive):
-            observations[i], rewards[i, step], terminated, truncated, _ = envs[i].step(actions[i])
+            observation, rewards[i, step], terminated, truncated, _ = envs[i].step(actions[i])
+            observations[i] = task.pack(observation)
             lengths[i] += 1
             if terminated or truncated:
                 alive.remove(i)

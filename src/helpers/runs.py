@@ -24,7 +24,7 @@ import numpy as np
 
 from helpers import paths
 from helpers.analysis.statistics import mean_interval
-from helpers.data.collect import get_spec, registry
+from helpers.data.catalogue import get_spec, known_hash
 from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.names import look_up
 from helpers.tasks import get_task
@@ -92,9 +92,8 @@ class Run:
         path = self.result_path()
         if not path.exists():
             return "missing"
-        entry = registry().get(self.dataset, {})
         stored = read_json(path).get("identity")
-        return "done" if stored == self.identity(entry.get("sha256", "")) else "stale"
+        return "done" if stored == self.identity(known_hash(self.dataset)) else "stale"
 
 
 def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
@@ -278,12 +277,12 @@ def _best(checks: list[dict[str, Any]]) -> dict[str, int | float]:
 
 
 def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
-    from helpers.data.collect import load_dataset
+    from helpers.data.catalogue import load_dataset
 
     dataset = load_dataset(run.dataset, sample=sample)
     found = dataset.content_hash()
-    expected = registry().get(run.dataset, {}).get("sha256")
-    if not sample and expected is not None and found != expected:
+    expected = known_hash(run.dataset)
+    if not sample and expected and found != expected:
         raise BadFile(
             f"{paths.DATASETS / run.dataset}: content hash {found[:16]} is not the registry's "
             f"{expected[:16]}; the files were altered or made on another machine: collect again, "

@@ -1,4 +1,4 @@
-"""Datasets of the book, and how each is made from behaviour policies.
+"""Make the datasets of the catalogue.
 
 Every episode depends on the dataset's seed and its own number alone, so episodes are collected by
 any number of processes, in any order, and an interrupted collection goes on where it stopped.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,133 +20,47 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import paths
-from helpers.data.episodes import Dataset, check, join, read_minari, write_minari
+from helpers.data.behaviours import Choose, get_behaviour
+from helpers.data.catalogue import SAMPLE_EPISODES, DatasetSpec, get_spec, load_dataset, registry
+from helpers.data.episodes import Dataset, check, join
 from helpers.data.policies import load_policy
-from helpers.files import BadFile, array_hash, read_arrays, read_json, write_arrays, write_json
-from helpers.names import look_up
-from helpers.tasks import get_task
+from helpers.data.storage import write_minari
+from helpers.files import array_hash, read_arrays, write_arrays, write_json
+from helpers.tasks import Task, get_task
 
-SAMPLE_EPISODES = 4
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """How a dataset is made. One of `policy`, `replay`, `mixture` and `delays` is set."""
-
-    id: str
-    task: str
-    description: str
-    episodes: int = 0
-    seed: int = 0
-    """First environment seed; far from those of training (1,000,000s) and evaluation (below)."""
-    policy: str = ""
-    """Behaviour policy's file name in data/policies, or "random" for uniform actions."""
-    replay: str = ""
-    """File in data/policies with the actions and seeds of a training run."""
-    mixture: tuple[str, ...] = ()
-    """Datasets joined end to end."""
-    delays: str = ""
-    """Dataset whose episodes are taken over, each one's return paid with its last step."""
-
-    @property
-    def minari_id(self) -> str:
-        """Id under which Minari finds the dataset; Minari wants a version."""
-        return f"{self.id}-v0"
+PARTS = 200
+"""Files in which unfinished episodes are kept, at most; small ones are cheap to lose."""
+KEPT_EPISODES = 1000
+"""Episodes whose return and length are listed in the registry."""
 
 
-DATASETS = {
-    spec.id: spec
-    for spec in (
-        DatasetSpec(
-            "halfcheetah/random",
-            "halfcheetah",
-            "uniformly random actions",
-            episodes=1000,
-            seed=10_000_000,
-            policy="random",
-        ),
-        DatasetSpec(
-            "halfcheetah/medium-replay",
-            "halfcheetah",
-            "all that SAC did until it reached the medium policy",
-            replay="halfcheetah-replay",
-        ),
-        DatasetSpec(
-            "halfcheetah/medium",
-            "halfcheetah",
-            "sampled actions of a half-trained SAC policy",
-            episodes=1000,
-            seed=20_000_000,
-            policy="halfcheetah-medium",
-        ),
-        DatasetSpec(
-            "halfcheetah/medium-expert",
-            "halfcheetah",
-            "the medium set followed by the expert set",
-            mixture=("halfcheetah/medium", "halfcheetah/expert"),
-        ),
-        DatasetSpec(
-            "halfcheetah/expert",
-            "halfcheetah",
-            "sampled actions of the best SAC snapshot",
-            episodes=1000,
-            seed=30_000_000,
-            policy="halfcheetah-expert",
-        ),
-        *(
-            DatasetSpec(
-                f"halfcheetah-delayed/{tier}",
-                "halfcheetah-delayed",
-                f"the {tier} set, each return paid with the last step",
-                delays=f"halfcheetah/{tier}",
-            )
-            for tier in ("medium-replay", "medium", "medium-expert")
-        ),
-    )
-}
+def play(
+    task: Task,
+    env: gymnasium.Env,
+    seed: int,
+    begin: Callable[[], Choose],
+    options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """One episode.
 
-
-def get_spec(dataset_id: str) -> DatasetSpec:
-    """The dataset's specification.
-
-    Raises:
-        UnknownName: no such dataset; the message offers the nearest names.
+    Args:
+        task: packs the observations.
+        env: an environment of the task.
+        seed: of the environment.
+        begin: called after the reset; gives what chooses an action for each observation, and None
+            to stop early.
+        options: of the reset.
     """
-    return look_up(DATASETS, dataset_id, "dataset")
-
-
-def registry() -> dict[str, Any]:
-    """Content hash, sizes and returns of each collected dataset (data/registry.json)."""
-    path = paths.DATA / "registry.json"
-    return read_json(path) if path.exists() else {}
-
-
-def load_dataset(dataset_id: str, *, sample: bool = False) -> Dataset:
-    """A dataset of the book; `sample=True` gives the few episodes committed with it.
-
-    Raises:
-        UnknownName: no such dataset.
-        BadFile: not collected yet (the message gives the command), or not whole.
-    """
-    spec = get_spec(dataset_id)
-    folder = (paths.SAMPLES if sample else paths.DATASETS) / spec.minari_id
-    if not folder.exists():
-        command = f"python -m helpers collect {spec.id}"
-        raise BadFile(f"{folder}: the dataset is not here; make it with `{command}`")
-    return read_minari(folder, get_task(spec.task))
-
-
-def play(env: gymnasium.Env, seed: int, choose: Any) -> Dataset:
-    """One episode: `choose(observation)` gives the next action or None to stop early."""
-    observation, _ = env.reset(seed=seed)
-    observations, actions, rewards = [observation], [], []
+    observation, _ = env.reset(seed=seed, options=dict(options) if options else None)
+    choose = begin()
+    observations, actions, rewards = [task.pack(observation)], [], []
     terminated = truncated = False
     while not (terminated or truncated):
         action = choose(observation)
         if action is None:
             break
         observation, reward, terminated, truncated, _ = env.step(action)
-        observations.append(observation)
+        observations.append(task.pack(observation))
         actions.append(action)
         rewards.append(float(reward))
     return Dataset(
@@ -153,7 +68,7 @@ def play(env: gymnasium.Env, seed: int, choose: Any) -> Dataset:
         actions=np.stack(actions),
         rewards=np.array(rewards),
         lengths=np.array([len(rewards)], np.int64),
-        terminated=np.array([terminated]),
+        terminated=np.array([bool(terminated)]),
         final_observations=observations[-1][None],
         seeds=np.array([seed], np.int64),
     )
@@ -164,27 +79,25 @@ class EpisodeMaker:
 
     def __init__(self, spec: DatasetSpec) -> None:
         self.spec = spec
-        self.env = get_task(spec.task).make()
-        self.actor = None
+        self.task = get_task(spec.task)
+        self.env = self.task.make()
         if spec.replay:
             arrays = read_replay(spec)
             self.seeds = arrays["seeds"]
             self.actions = np.split(arrays["actions"], np.cumsum(arrays["lengths"])[:-1])
-        elif spec.policy != "random":
-            policy = load_policy(paths.POLICIES / f"{spec.policy}.safetensors")
-            self.actor = policy.actor(sample=True)
+        else:
+            self.behaviour = get_behaviour(spec.behaviour)
 
     def __call__(self, episode: int) -> Dataset:
         """Episode number `episode`, the same whichever process makes it."""
         if self.spec.replay:
             actions = iter(self.actions[episode])
-            return play(self.env, int(self.seeds[episode]), lambda _: next(actions, None))
+            seed = int(self.seeds[episode])
+            return play(self.task, self.env, seed, lambda: lambda _: next(actions, None))
         seed = self.spec.seed + episode
         rng = np.random.default_rng(seed)
-        if self.actor is not None:
-            return play(self.env, seed, lambda observation: self.actor(observation, rng))
-        size = self.env.action_space.shape
-        return play(self.env, seed, lambda _: rng.uniform(-1.0, 1.0, size).astype(np.float32))
+        begin = lambda: self.behaviour(self.env, rng)  # noqa: E731
+        return play(self.task, self.env, seed, begin, self.spec.options)
 
 
 def read_replay(spec: DatasetSpec) -> dict[str, np.ndarray]:
@@ -201,8 +114,9 @@ def _start_worker(spec: DatasetSpec) -> None:
     _maker = EpisodeMaker(spec)
 
 
-def _make_part(episode: int, path: Path) -> None:
-    write_arrays(path, asdict(_maker(episode)))
+def _make_part(episodes: range, path: Path) -> int:
+    write_arrays(path, asdict(join([_maker(episode) for episode in episodes])))
+    return len(episodes)
 
 
 def collect_episodes(spec: DatasetSpec, *, workers: int) -> Dataset:
@@ -213,17 +127,19 @@ def collect_episodes(spec: DatasetSpec, *, workers: int) -> Dataset:
     """
     count = len(read_replay(spec)["lengths"]) if spec.replay else spec.episodes
     folder = paths.WORK / "collect" / spec.minari_id / _source_hash(spec)[:12]
-    parts = [folder / f"{i:05d}.safetensors" for i in range(count)]
-    missing = [i for i, part in enumerate(parts) if not part.exists()]
+    size = -(-count // PARTS)
+    blocks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    parts = {folder / f"{block.start:05d}.safetensors": block for block in blocks}
+    missing = {part: block for part, block in parts.items() if not part.exists()}
+    lacking = sum(map(len, missing.values()))
     # One BLAS thread a process: the matrices are small and the processes fill the cores.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    bar = tqdm(total=count, initial=count - len(missing), unit="episode", desc=spec.id)
+    bar = tqdm(total=count, initial=count - lacking, unit="episode", desc=spec.id)
     with bar, ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(spec,)) as pool:
-        futures = [pool.submit(_make_part, i, parts[i]) for i in missing]
+        futures = [pool.submit(_make_part, block, part) for part, block in missing.items()]
         try:
             for future in as_completed(futures):
-                future.result()
-                bar.update()
+                bar.update(future.result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -234,9 +150,9 @@ def collect_episodes(spec: DatasetSpec, *, workers: int) -> Dataset:
 def _source_hash(spec: DatasetSpec) -> str:
     """Hash of all that determines the episodes, so that parts of another version are not reused."""
     arrays = {"spec": np.frombuffer(repr(spec).encode(), np.uint8)}
-    name = spec.replay or spec.policy
-    if name != "random":
-        arrays.update(read_arrays(paths.POLICIES / f"{name}.safetensors")[0])
+    policy = paths.POLICIES / f"{spec.replay or spec.behaviour}.safetensors"
+    if policy.exists():
+        arrays.update(read_arrays(policy)[0])
     return array_hash(arrays)
 
 
@@ -258,7 +174,7 @@ def collect(dataset_id: str, *, workers: int | None = None, record: bool = False
     task = get_task(spec.task)
     write_minari(folder, dataset, task, spec.minari_id, _card(spec))
     shutil.rmtree(paths.WORK / "collect" / spec.minari_id, ignore_errors=True)
-    entry = describe(dataset)
+    entry = describe(dataset, task)
     print(
         f"{folder}: {entry['episodes']} episodes, {entry['steps']} steps, "
         f"mean return {entry['return_mean']:.1f}, sha256 {entry['sha256'][:16]}"
@@ -289,46 +205,64 @@ def pay_at_end(dataset: Dataset) -> Dataset:
     return replace(dataset, rewards=rewards)
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """Registry entry: hash, sizes, returns, and the observations' mean and deviation."""
-    returns = dataset.returns
-    return {
+def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
+    """Registry entry: hash, sizes, returns, and what the actions and observations are like.
+
+    `returns` and `lengths` list every episode, or 1,000 evenly spaced ones of a larger set.
+    """
+    returns, lengths, episodes = dataset.returns, dataset.lengths, len(dataset.lengths)
+    kept = np.linspace(0, episodes - 1, min(episodes, KEPT_EPISODES)).round().astype(int)
+    entry = {
         "sha256": dataset.content_hash(),
-        "episodes": len(dataset.lengths),
-        "steps": int(dataset.lengths.sum()),
+        "episodes": episodes,
+        "steps": int(lengths.sum()),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
-        "returns": [round(float(r), 2) for r in returns],
-        "observation_mean": [float(x) for x in dataset.observations.mean(axis=0)],
-        "observation_std": [float(x) for x in dataset.observations.std(axis=0)],
+        "length_mean": float(lengths.mean()),
+        "length_max": int(lengths.max()),
+        "terminated": float(dataset.terminated.mean()),
+        "returns": [round(float(r), 2) for r in returns[kept]],
+        "lengths": [int(n) for n in lengths[kept]],
     }
+    if task.discrete:
+        entry["actions"] = np.bincount(dataset.actions, minlength=task.action_size).tolist()
+    if dataset.observations.dtype.kind == "f":
+        entry["observation_mean"] = [float(x) for x in dataset.observations.mean(axis=0)]
+        entry["observation_std"] = [float(x) for x in dataset.observations.std(axis=0)]
+    return entry
 
 
 def _card(spec: DatasetSpec) -> dict[str, Any]:
     """Metadata that Minari shows with the dataset."""
-    import mujoco
-
+    task = get_task(spec.task)
     policy = {}
-    if spec.policy not in ("", "random"):
-        policy = load_policy(paths.POLICIES / f"{spec.policy}.safetensors").metadata
+    path = paths.POLICIES / f"{spec.behaviour}.safetensors"
+    if path.exists():
+        policy = load_policy(path).metadata
+    libraries = {"gymnasium": "gymnasium", "minigrid": "minigrid", "gymnasium_robotics":
+                 "gymnasium-robotics", "helpers.envs": "minigrid"}  # fmt: skip
+    used = {"gymnasium", libraries[task.env_id.rpartition(":")[0] or "gymnasium"]}
+    if task.env_id.startswith(("HalfCheetah", "gymnasium_robotics")):
+        used.add("mujoco")
     return {
-        "description": f"{get_task(spec.task).env_id}: {spec.description}.",
-        "algorithm_name": policy.get("algorithm", spec.policy or "see description"),
+        "description": f"{task.env_id}: {spec.description}.",
+        "algorithm_name": policy.get("algorithm", spec.behaviour or "see description"),
         "author": {"Transformers, take the Wheel"},
         "code_permalink": "python -m helpers collect " + spec.id,
-        "requirements": [f"mujoco=={mujoco.__version__}", f"gymnasium=={gymnasium.__version__}"],
+        "requirements": [f"{name}=={version(name)}" for name in sorted(used)],
     }
 
 
 def _record(spec: DatasetSpec, dataset: Dataset, entry: dict[str, Any]) -> None:
-    write_json(paths.DATA / "registry.json", {**registry(), spec.id: entry})
     # Evenly spread, since a replay changes with time and a mixture from part to part.
     chosen = np.linspace(0, len(dataset.lengths) - 1, SAMPLE_EPISODES).round().astype(int)
     sample = dataset.select(chosen)
     folder = paths.SAMPLES / spec.minari_id
     write_minari(folder, sample, get_task(spec.task), spec.minari_id, _card(spec))
+    entry = {**entry, "sample_sha256": sample.content_hash()}
+    write_json(paths.DATA / "registry.json", {**registry(), spec.id: entry})
 
 
 def _compare(spec: DatasetSpec, entry: dict[str, Any]) -> None:

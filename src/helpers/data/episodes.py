@@ -1,22 +1,13 @@
-"""Offline datasets in memory and in Minari's format on disk.
-
-A `Dataset` holds all transitions of a set of episodes end to end. It is read from and written to
-Minari datasets (HDF5), which other tools can open; whatever enters is checked here.
-"""
+"""Offline datasets in memory: all transitions of a set of episodes end to end, and their check."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from helpers.files import BadFile, array_hash
 from helpers.tasks import Task
@@ -31,13 +22,15 @@ class Dataset:
     The last observation of an episode, which no action follows, is in `final_observations`.
     """
 
-    observations: Float[np.ndarray, "N S"]
-    actions: Float[np.ndarray, "N A"]
+    observations: Real[np.ndarray, "N S"]
+    """Floats, or packed bytes for grids (`helpers.envs.grids`)."""
+    actions: Float[np.ndarray, "N A"] | Int[np.ndarray, " N"]
+    """Vectors, or numbers where actions are discrete."""
     rewards: Float[np.ndarray, " N"]
     lengths: Int[np.ndarray, " E"]
     terminated: Bool[np.ndarray, " E"]
     """True where the environment ended the episode, False where the time limit did."""
-    final_observations: Float[np.ndarray, "E S"]
+    final_observations: Real[np.ndarray, "E S"]
     seeds: Int[np.ndarray, " E"]
     """Seed given to `reset`, -1 where unknown."""
 
@@ -97,6 +90,8 @@ def check(dataset: Dataset, source: str | Path, task: Task | None = None) -> Dat
             raise BadFile(
                 f"{source}: {name} has {len(array)} rows but the episode lengths add up to {steps}"
             )
+        if array.dtype.kind != "f":
+            continue
         bad = ~np.isfinite(array.reshape(steps, -1)).all(axis=1)
         if bad.any():
             step = int(np.argmax(bad))
@@ -107,124 +102,27 @@ def check(dataset: Dataset, source: str | Path, task: Task | None = None) -> Dat
                 "drop those episodes or collect them again"
             )
     if task is not None:
-        for name, size in (("observations", task.observation_size), ("actions", task.action_size)):
-            shape = getattr(dataset, name).shape
-            if len(shape) != 2 or shape[1] != size:
-                raise BadFile(
-                    f"{source}: {name} have shape {shape}, but task {task.name!r} "
-                    f"({task.env_id}) needs (steps, {size}); choose the dataset's own task"
-                )
+        _check_shapes(dataset, source, task)
     return dataset
 
 
-@contextlib.contextmanager
-def _quiet_minari() -> Iterator[None]:
-    """Minari warns that local datasets lack a remote; that is how ours are."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="minari")
-        yield
-
-
-def write_minari(
-    folder: Path, dataset: Dataset, task: Task, dataset_id: str, metadata: dict[str, Any]
-) -> None:
-    """Write a Minari dataset (HDF5) into `folder`, whole or not at all.
-
-    `minari.load_dataset(dataset_id)` opens it when MINARI_DATASETS_PATH is the parent of the id.
-    """
-    import minari
-    from minari.data_collector import EpisodeBuffer
-    from minari.dataset.minari_storage import MinariStorage
-
-    temporary = folder.parent / f".{folder.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "data").mkdir(parents=True)
-    env = task.make()
-    try:
-        with _quiet_minari():
-            storage = MinariStorage.new(
-                temporary / "data", env.observation_space, env.action_space, env_spec=env.spec
-            )
-            storage.update_episodes(_buffers(dataset, EpisodeBuffer))
-            made = {"dataset_id": dataset_id, "minari_version": minari.__version__}
-            storage.update_metadata({**made, **metadata})
-        # A rename onto a full folder fails, so the old one steps aside first.
-        old = folder.parent / f".{folder.name}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write the dataset {folder}: {error}; what was there before is unchanged. "
-            "Free some space and run the command again",
-        ) from error
-    finally:
-        env.close()
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _buffers(dataset: Dataset, buffer_type: type) -> Iterator[Any]:
-    for i, (start, length) in enumerate(zip(dataset.starts, dataset.lengths, strict=True)):
-        steps = slice(start, start + length)
-        last = np.arange(length) == length - 1
-        seed = int(dataset.seeds[i])
-        yield buffer_type(
-            id=i,
-            seed=seed if seed >= 0 else None,
-            observations=np.concatenate(
-                [dataset.observations[steps], dataset.final_observations[i : i + 1]]
-            ),
-            actions=dataset.actions[steps],
-            rewards=dataset.rewards[steps],
-            terminations=last & dataset.terminated[i],
-            truncations=last & ~dataset.terminated[i],
-        )
-
-
-def read_minari(folder: Path, task: Task | None = None) -> Dataset:
-    """Read a Minari dataset.
-
-    Raises:
-        BadFile: missing, cut short, or failing `check`.
-    """
-    import h5py
-    from minari.dataset.minari_storage import MinariStorage
-
-    main = folder / "data" / "main_data.hdf5"
-    if not main.is_file():
-        raise BadFile(f"{main}: no such file; this folder holds no Minari dataset")
-    parts = []
-    try:
-        with _quiet_minari():
-            storage = MinariStorage.read(folder / "data")
-            with h5py.File(main) as file:
-                for i in range(storage.total_episodes):
-                    parts.append(_read_episode(file[f"episode_{i}"]))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+def _check_shapes(dataset: Dataset, source: str | Path, task: Task) -> None:
+    wanted = f"task {task.name!r} ({task.env_id}) needs"
+    shape = dataset.observations.shape
+    if shape[1:] != (task.observation_size,):
         raise BadFile(
-            f"{main}: cannot be read as a Minari dataset ({error}); it was cut short or altered: "
-            "delete the folder and collect or download it again"
-        ) from error
-    if not parts:
-        raise BadFile(f"{main}: the dataset has no episodes; collect it again")
-    return check(join(parts), main, task)
-
-
-def _read_episode(group: Any) -> Dataset:
-    """One HDF5 group of Minari's layout; read directly, since Minari copies every episode twice."""
-    observations = group["observations"][()]
-    rewards = group["rewards"][()]
-    length = len(rewards)
-    terminations = group["terminations"][()]
-    return Dataset(
-        observations=observations[:length],
-        actions=group["actions"][()],
-        rewards=rewards,
-        lengths=np.array([length], np.int64),
-        terminated=np.array([bool(terminations[-1]) if length else False]),
-        final_observations=observations[-1:],
-        seeds=np.array([group.attrs.get("seed", -1)], np.int64),
-    )
+            f"{source}: observations have shape {shape}, but {wanted} "
+            f"(steps, {task.observation_size}); choose the dataset's own task"
+        )
+    actions = dataset.actions
+    if actions.shape[1:] != (() if task.discrete else (task.action_size,)):
+        numbers = "(steps)" if task.discrete else f"(steps, {task.action_size})"
+        raise BadFile(
+            f"{source}: actions have shape {actions.shape}, but {wanted} {numbers}; "
+            "choose the dataset's own task"
+        )
+    if task.discrete and not (0 <= actions.min() and actions.max() < task.action_size):
+        raise BadFile(
+            f"{source}: actions reach from {actions.min()} to {actions.max()}, but {wanted} "
+            f"0 to {task.action_size - 1}; choose the dataset's own task"
+        )

@@ -1,4 +1,4 @@
-"""Fixed-shape training windows, drawn at random from a dataset held as tensors."""
+"""Fixed-shape training windows, drawn at random from a dataset that may be larger than memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from helpers.data.episodes import Dataset
+
+BLOCK = 65_536
+"""Rows that are in memory at once when statistics are taken."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class Windows:
     end of its episode is shorter and padded in front (kzl/decision-transformer, `get_batch`).
     """
 
-    observations: Float[Tensor, "N S"]
-    actions: Float[Tensor, "N A"]
+    observations: Real[Tensor, "N S"]
+    """As the dataset holds them, perhaps on disk; only drawn rows are read."""
+    actions: Float[Tensor, "N A"] | Int[Tensor, " N"]
     returns_to_go: Float[Tensor, " N"]
     timesteps: Int[Tensor, " N"]
     remaining: Int[Tensor, " N"]
@@ -37,19 +41,24 @@ class Windows:
         rows = start[:, None] + step.clamp(min=0)
         return {
             "returns_to_go": self.returns_to_go[rows],
-            "observations": self.observations[rows],
-            "actions": self.actions[rows],
+            "observations": _single(self.observations[rows]),
+            "actions": _single(self.actions[rows]),
             "timesteps": self.timesteps[rows],
             "valid": step >= 0,
         }
 
 
+def _single(drawn: Tensor) -> Tensor:
+    """Doubles as floats; numbers of actions and packed grids as they are."""
+    return drawn.float() if drawn.is_floating_point() else drawn
+
+
 def make_windows(dataset: Dataset, context_length: int) -> Windows:
-    """Prepare a dataset for sampling; 4-byte floats, about 110 bytes a HalfCheetah step."""
+    """Prepare a dataset for sampling; takes 20 bytes a step beside the dataset itself."""
     steps = np.concatenate([np.arange(length) for length in dataset.lengths])
     return Windows(
-        observations=torch.from_numpy(dataset.observations.astype(np.float32)),
-        actions=torch.from_numpy(dataset.actions.astype(np.float32)),
+        observations=torch.from_numpy(dataset.observations),
+        actions=torch.from_numpy(dataset.actions),
         returns_to_go=torch.from_numpy(dataset.returns_to_go().astype(np.float32)),
         timesteps=torch.from_numpy(steps),
         remaining=torch.from_numpy(np.repeat(dataset.lengths, dataset.lengths) - steps),
@@ -59,6 +68,8 @@ def make_windows(dataset: Dataset, context_length: int) -> Windows:
 
 def observation_statistics(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (+1e-6, as in DT's code) of each observation entry."""
-    observations = dataset.observations
-    mean, std = observations.mean(axis=0), observations.std(axis=0) + 1e-6
-    return mean.astype(np.float32), std.astype(np.float32)
+    rows = len(dataset.observations)
+    blocks = [dataset.observations[i : i + BLOCK] for i in range(0, rows, BLOCK)]
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / rows
+    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks) / rows
+    return mean.astype(np.float32), (np.sqrt(variance) + 1e-6).astype(np.float32)

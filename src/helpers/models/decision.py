@@ -148,8 +148,12 @@ def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTrans
     """A model shaped for `task`, normalising with the statistics of `dataset`.
 
     Raises:
-        ValueError: an unknown or impossible field in `changes`.
+        ValueError: an unknown or impossible field in `changes`, or a task with discrete actions.
     """
+    if task.discrete:
+        raise ValueError(
+            f"task {task.name!r} has discrete actions; this Decision Transformer gives vectors"
+        )
     known = {field.name for field in fields(DecisionConfig)}
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"unknown Decision Transformer options {unknown}; known: {sorted(known)}")

@@ -1,0 +1,6 @@
+"""Environments that no library has, and wrappers that bring others into one form."""
+
+import gymnasium
+
+gymnasium.register("KeyToDoor-v0", entry_point="helpers.envs.key_to_door:KeyToDoor")
+gymnasium.register("Gamble-v0", entry_point="helpers.envs.tables:Gamble", max_episode_steps=5)
