@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from helpers import paths
 from helpers.data import collect as collecting
+from helpers.data.cards import FINAL_SEED, describe
 from helpers.data.catalogue import DATASETS, DatasetSpec, load_dataset, registry
 from helpers.data.collect import collect, collect_episodes
 from helpers.data.episodes import Dataset, check, join
@@ -407,3 +409,51 @@ def test_returns_to_go_of_a_delayed_episode_are_constant():
     data = load_dataset("halfcheetah-delayed/medium-replay", sample=True)
     togo = data.returns_to_go()
     assert np.allclose(togo, np.repeat(data.returns, data.lengths))
+
+
+# Who is tested on what, and what is written down about it
+
+
+def test_no_dataset_shares_a_seed_with_another_or_with_the_evaluation():
+    """Final evaluation 500,000s, sweep 600,000s, SAC 1,000,000s to 9,000,000s."""
+    ranges = sorted(
+        (spec.seed, spec.seed + spec.episodes) for spec in DATASETS.values() if spec.episodes
+    )
+    assert ranges[0][0] >= 10_000_000
+    for (_, end), (start, _) in itertools.pairwise(ranges):
+        assert end <= start
+
+
+def test_recorded_seeds_are_those_of_the_catalogue():
+    for spec in DATASETS.values():
+        if spec.episodes:
+            seeds = load_dataset(spec.id, sample=True).seeds
+            assert seeds[0] == spec.seed and seeds[-1] == spec.seed + spec.episodes - 1
+
+
+def test_no_level_of_the_evaluation_was_in_the_training_data():
+    """Measured when a set is recorded: the first 200 levels of the final evaluation."""
+    grids = [entry for entry in registry().values() if "levels" in entry]
+    assert len(grids) >= 20
+    for entry in grids:
+        assert entry["tested_levels_met"] == 0
+        assert entry["levels"] > 0.99 * entry["episodes"]
+        assert sum(map(sum, entry["visits"])) == entry["steps"] == sum(entry["actions"])
+
+
+def test_levels_that_are_met_are_counted():
+    """A set recorded with the evaluation's own seeds: the measure above is not blind."""
+    spec = dataclasses.replace(DATASETS["babyai-gotolocal/expert"], seed=FINAL_SEED)
+    maker = collecting.EpisodeMaker(spec)
+    task = get_task(spec.task)
+    entry = describe(join([maker(i) for i in (0, 1, 2, 0)]), task)
+    assert (entry["levels"], entry["tested_levels_met"]) == (3, 3)
+
+
+@pytest.mark.parametrize("dataset_id", DATASETS)
+def test_every_dataset_has_a_card(dataset_id):
+    spec, entry = DATASETS[dataset_id], registry()[dataset_id]
+    text = (paths.SAMPLES / spec.minari_id / "README.md").read_text()
+    assert text.startswith(f"# {dataset_id}\n")
+    for expected in (f"{entry['episodes']:,}", entry["sha256"][:16], "gymnasium==", "Licence"):
+        assert expected in text

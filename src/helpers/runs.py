@@ -24,15 +24,13 @@ import numpy as np
 
 from helpers import paths
 from helpers.analysis.statistics import mean_interval
+from helpers.data.cards import FINAL_SEED
 from helpers.data.catalogue import get_spec, known_hash
 from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.names import look_up
 from helpers.tasks import get_task
 
 METHODS = {"dt": "Decision Transformer"}
-FINAL_SEED = 500_000
-"""First environment seed of the final evaluation; intermediate ones start at 0, the sweep at
-600,000. All lie below the seeds of SAC (1,000,000s) and of the datasets (10,000,000s)."""
 SWEEP_SEED = 600_000
 
 

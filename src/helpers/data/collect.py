@@ -21,17 +21,16 @@ from tqdm import tqdm
 
 from helpers import paths
 from helpers.data.behaviours import Choose, get_behaviour
+from helpers.data.cards import card, describe
 from helpers.data.catalogue import SAMPLE_EPISODES, DatasetSpec, get_spec, load_dataset, registry
 from helpers.data.episodes import Dataset, check, join
 from helpers.data.policies import load_policy
 from helpers.data.storage import write_minari
-from helpers.files import array_hash, read_arrays, write_arrays, write_json
+from helpers.files import array_hash, read_arrays, write_arrays, write_bytes, write_json
 from helpers.tasks import Task, get_task
 
 PARTS = 200
 """Files in which unfinished episodes are kept, at most; small ones are cheap to lose."""
-KEPT_EPISODES = 1000
-"""Episodes whose return and length are listed in the registry."""
 
 
 def play(
@@ -171,10 +170,9 @@ def collect(dataset_id: str, *, workers: int | None = None, record: bool = False
     workers = workers or os.cpu_count() or 1
     folder = paths.DATASETS / spec.minari_id
     dataset = join(list(_collected(spec, workers)))
-    task = get_task(spec.task)
-    write_minari(folder, dataset, task, spec.minari_id, _card(spec))
+    entry = describe(dataset, get_task(spec.task))
+    _write(folder, spec, dataset, entry)
     shutil.rmtree(paths.WORK / "collect" / spec.minari_id, ignore_errors=True)
-    entry = describe(dataset, task)
     print(
         f"{folder}: {entry['episodes']} episodes, {entry['steps']} steps, "
         f"mean return {entry['return_mean']:.1f}, sha256 {entry['sha256'][:16]}"
@@ -205,54 +203,34 @@ def pay_at_end(dataset: Dataset) -> Dataset:
     return replace(dataset, rewards=rewards)
 
 
-def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
-    """Registry entry: hash, sizes, returns, and what the actions and observations are like.
-
-    `returns` and `lengths` list every episode, or 1,000 evenly spaced ones of a larger set.
-    """
-    returns, lengths, episodes = dataset.returns, dataset.lengths, len(dataset.lengths)
-    kept = np.linspace(0, episodes - 1, min(episodes, KEPT_EPISODES)).round().astype(int)
-    entry = {
-        "sha256": dataset.content_hash(),
-        "episodes": episodes,
-        "steps": int(lengths.sum()),
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
-        "return_min": float(returns.min()),
-        "return_max": float(returns.max()),
-        "length_mean": float(lengths.mean()),
-        "length_max": int(lengths.max()),
-        "terminated": float(dataset.terminated.mean()),
-        "returns": [round(float(r), 2) for r in returns[kept]],
-        "lengths": [int(n) for n in lengths[kept]],
-    }
-    if task.discrete:
-        entry["actions"] = np.bincount(dataset.actions, minlength=task.action_size).tolist()
-    if dataset.observations.dtype.kind == "f":
-        entry["observation_mean"] = [float(x) for x in dataset.observations.mean(axis=0)]
-        entry["observation_std"] = [float(x) for x in dataset.observations.std(axis=0)]
-    return entry
-
-
-def _card(spec: DatasetSpec) -> dict[str, Any]:
-    """Metadata that Minari shows with the dataset."""
+def _write(folder: Path, spec: DatasetSpec, dataset: Dataset, entry: dict[str, Any]) -> None:
+    """The Minari dataset and, beside it, its card."""
     task = get_task(spec.task)
     policy = {}
     path = paths.POLICIES / f"{spec.behaviour}.safetensors"
     if path.exists():
         policy = load_policy(path).metadata
-    libraries = {"gymnasium": "gymnasium", "minigrid": "minigrid", "gymnasium_robotics":
-                 "gymnasium-robotics", "helpers.envs": "minigrid"}  # fmt: skip
-    used = {"gymnasium", libraries[task.env_id.rpartition(":")[0] or "gymnasium"]}
-    if task.env_id.startswith(("HalfCheetah", "gymnasium_robotics")):
-        used.add("mujoco")
-    return {
+    requirements = _requirements(task)
+    metadata = {
         "description": f"{task.env_id}: {spec.description}.",
         "algorithm_name": policy.get("algorithm", spec.behaviour or "see description"),
         "author": {"Transformers, take the Wheel"},
         "code_permalink": "python -m helpers collect " + spec.id,
-        "requirements": [f"{name}=={version(name)}" for name in sorted(used)],
+        "requirements": requirements,
     }
+    write_minari(folder, dataset, task, spec.minari_id, metadata)
+    write_bytes(folder / "README.md", card(spec, task, entry, requirements).encode())
+
+
+def _requirements(task: Task) -> list[str]:
+    """Versions of what simulates the task."""
+    used = {
+        "gymnasium_robotics": {"gymnasium-robotics", "mujoco"},
+        "minigrid": {"minigrid"},
+        "helpers.envs": {"minigrid"},
+    }.get(task.env_id.rpartition(":")[0], set())
+    used |= {"mujoco"} if task.env_id.startswith("HalfCheetah") else set()
+    return [f"{name}=={version(name)}" for name in sorted(used | {"gymnasium"})]
 
 
 def _record(spec: DatasetSpec, dataset: Dataset, entry: dict[str, Any]) -> None:
@@ -260,7 +238,7 @@ def _record(spec: DatasetSpec, dataset: Dataset, entry: dict[str, Any]) -> None:
     chosen = np.linspace(0, len(dataset.lengths) - 1, SAMPLE_EPISODES).round().astype(int)
     sample = dataset.select(chosen)
     folder = paths.SAMPLES / spec.minari_id
-    write_minari(folder, sample, get_task(spec.task), spec.minari_id, _card(spec))
+    _write(folder, spec, sample, entry)
     entry = {**entry, "sample_sha256": sample.content_hash()}
     write_json(paths.DATA / "registry.json", {**registry(), spec.id: entry})
 
