@@ -12,6 +12,8 @@ from torch import Tensor
 
 from helpers.data.policies import Policy
 from helpers.models.decision import DecisionTransformer, load_decision
+from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
+from helpers.planning.beam import BeamConfig, BeamPlanner, ValueFunction
 
 
 @runtime_checkable
@@ -125,3 +127,56 @@ class SlidingWindow:
 def decision_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> DecisionAgent:
     """The agent of a saved checkpoint."""
     return DecisionAgent(load_decision(checkpoint)[0], targets)
+
+
+class TrajectoryAgent:
+    """A Trajectory Transformer that plans by beam search from its last steps.
+
+    Observations outside the range of the data fall into the outermost bins.
+    """
+
+    def __init__(
+        self,
+        model: TrajectoryTransformer,
+        config: BeamConfig,
+        *,
+        seed: int = 0,
+        value: ValueFunction | None = None,
+    ) -> None:
+        self.planner = BeamPlanner(model, config, value=value)
+        self.discretiser = model.discretiser
+        self.shape, self.config, self.seed = model.config, config, seed
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes; the draws of the planner restart."""
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.rows = np.zeros((n, self.shape.step_size))
+        self.past = torch.zeros(n, 0, dtype=torch.int64)
+        self.planned: list[np.ndarray] = []
+
+    def act(self, observations: Float[np.ndarray, "n S"]) -> Float[np.ndarray, "n A"]:
+        """The next actions of the present plans, or the first ones of new plans."""
+        size = self.shape.observation_size
+        self.rows[:, :size] = observations
+        if not self.planned:
+            tokens = torch.from_numpy(self.discretiser.encode(self.rows))[:, :size]
+            plans = self.planner.plan(torch.cat([self.past, tokens], dim=1), self.generator)
+            self.planned = list(plans.actions[:, : self.config.plan_every].swapaxes(0, 1))
+        actions = self.planned.pop(0)
+        self.rows[:, size:-2] = actions
+        return actions
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """Add the step to the past; its value is unknown, and nothing looks at it."""
+        self.rows[:, -2] = rewards
+        tokens = torch.from_numpy(self.discretiser.encode(self.rows))
+        keep = self.config.context * self.shape.step_size
+        grown = torch.cat([self.past, tokens], dim=1)
+        self.past = grown[:, max(0, grown.shape[1] - keep) :]
+
+
+def trajectory_agent(
+    checkpoint: Path, targets: Float[np.ndarray, " n"], config: BeamConfig | None = None
+) -> TrajectoryAgent:
+    """The agent of a saved checkpoint; it asks for as much as it can get, whatever the targets."""
+    return TrajectoryAgent(load_trajectory(checkpoint)[0], config or BeamConfig())

@@ -1,0 +1,1 @@
+"""Planners: search over what a sequence model predicts."""
