@@ -1,0 +1,1 @@
+"""Paired measurements of speed, run as `python -m benchmarks.NAME`."""

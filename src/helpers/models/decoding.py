@@ -45,10 +45,9 @@ class Segment:
     def adopt(self, other: Segment, parents: Int[Tensor, "envs owners"]) -> None:
         """Append, for each owner, what `parents` own in another segment."""
         place = slice(self.length, self.length + other.length)
-        envs = torch.arange(parents.shape[0], device=parents.device)[:, None]
-        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
-            for layer in range(len(mine)):
-                mine[layer][..., place, :] = theirs[layer][envs, parents, :, : other.length]
+        for env, owners in enumerate(parents):
+            for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+                mine[:, env, :, :, place] = theirs[:, env, owners, :, : other.length]
         self.length += other.length
 
 

@@ -119,6 +119,27 @@ class BeamPlanner:
         self.model, self.config, self.value = model.eval(), config, value
         self.decoder = Decoder(model.transformer)
         self.centres = torch.from_numpy(model.discretiser.centres).float()
+        self.segments: dict[int, tuple[Segment, ...]] = {}
+
+    def memory(self, envs: int) -> tuple[Segment, ...]:
+        """Empty segments for two generations of beams and for candidates.
+
+        They are kept for the next search: fresh memory costs as much as the search's arithmetic.
+        """
+        if envs not in self.segments:
+            core, config, shape = self.model.transformer, self.config, self.model.config
+            room = config.horizon * (shape.step_size - 1)
+            beams, candidates = config.beam_width, config.beam_width * config.expansions
+            self.segments = {
+                envs: (
+                    Segment(core, envs, beams, room),
+                    Segment(core, envs, beams, room),
+                    Segment(core, envs, candidates, shape.action_size + 1),
+                )
+            }
+        for segment in self.segments[envs]:
+            segment.length = 0
+        return self.segments[envs]
 
     @torch.inference_mode()
     def plan(
@@ -216,10 +237,8 @@ class _Search:
         visible = model.allowed(self.position)[0, 0, -1]
         features, self.context = planner.decoder.prefill(model.embed(context), visible)
         self.features = features[:, -1:].expand(-1, config.beam_width, -1)
-        core, beams = model.transformer, config.beam_width
-        room = config.horizon * (self.shape.step_size - 1)
-        self.grown, self.spare = (Segment(core, envs, beams, room) for _ in range(2))
-        self.fresh = Segment(core, envs, beams * config.expansions, self.shape.action_size + 1)
+        beams = config.beam_width
+        self.grown, self.spare, self.fresh = planner.memory(envs)
         self.earned = torch.zeros(envs, beams)
         self.identity = torch.zeros(envs, beams, dtype=torch.int64)
         """Beams with equal histories have equal numbers."""
