@@ -1,5 +1,6 @@
 """Experiments, runs and result files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.data import catalogue
 from helpers.files import BadFile, read_json, sha256, write_json
 from helpers.names import UnknownName
 from helpers.runs import Run, execute, load_experiments, obtain, results_table, smoke_version
+from helpers.tasks import TASKS, get_task
 
 ENTRY = """
 [x]
@@ -41,7 +43,7 @@ def test_the_grid_is_expanded(written):
         (("seeds = [0, 1]", ""), r"\[x\] lacks 'seeds'"),
         (("seeds = [0, 1]", "seeds = [0]\nseed = 1"), r"\[x\] has 'seed'; known"),
         (('"halfcheetah"', '"halfchetah"'), "did you mean halfcheetah"),
-        (('"dt"', '"dtt"'), "unknown method 'dtt'; did you mean dt"),
+        (('"dt"', '"dtt"'), "unknown method 'dtt'; did you mean .*dt"),
         (("halfcheetah/medium", "halfcheetah/meduim"), "did you mean halfcheetah/medium"),
         (("[x]", "[x"), "not TOML"),
         (("seeds = [0, 1]", "seeds = [0]\n[x.evaluation]\nepisode = 3"), "unknown .'episode'."),
@@ -193,3 +195,65 @@ def test_a_committed_checkpoint_still_gives_its_recorded_returns(tier):
     # Another processor rounds differently and the dynamics amplify it, so compare distributions.
     spread = recorded.std() / np.sqrt(CHUNK)
     assert abs(played.returns.mean() - recorded.mean()) < 4 * spread + 25
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """A Trajectory Transformer that is trained for a moment, and a run that plays it greedily."""
+    short = dataclasses.replace(
+        get_task("halfcheetah"),
+        horizon=4,
+        options={"max_episode_steps": 4},
+    )
+    monkeypatch.setitem(TASKS, "halfcheetah", short)
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    same = {"task": "halfcheetah", "dataset": "halfcheetah/medium", "method": "tt", "seed": 0}
+    shape = {"model": {"dropout": 0.0}, "evaluation": {"checks": 1, "check_episodes": 0}}
+    first = Run("tt", **same, **shape)
+    greedy = {"beam_width": 1, "expansions": 1, "temperature": 0.0}
+    second = Run("tt-greedy", **same, **shape, planner=greedy, trained_by="tt")
+    monkeypatch.setattr(runs, "load_experiments", lambda: {"tt": [first], "tt-greedy": [second]})
+    return [small_planner(smoke_version(run)) for run in (first, second)]
+
+
+def small_planner(run: Run) -> Run:
+    """`smoke_version` without its checks of other episodes."""
+    evaluation = {**run.evaluation, "check_episodes": 0, "sweep": ()}
+    return dataclasses.replace(run, evaluation=evaluation)
+
+
+def test_a_model_is_trained_once_and_played_by_several_planners(planned, tmp_path):
+    first, second = planned
+    options = {"folder": tmp_path, "sample": True, "progress": False}
+    with pytest.raises(BadFile, match="not trained yet; `python -m helpers run tt`"):
+        execute(second, **options)
+    trained = read_json(execute(first, **options))
+    assert trained["best"] is None and len(trained["returns"]) == 2
+    greedy = dataclasses.replace(second, planner={**second.planner, "beam_width": 1})
+    played = read_json(execute(greedy, **options))
+    assert played["checkpoint_sha256"] == trained["checkpoint_sha256"]
+    assert played["parameters"] == trained["parameters"]
+    assert played["train_seconds"] == 0 and played["identity"] != trained["identity"]
+    assert played["returns"] != trained["returns"]
+    assert not greedy.checkpoint_path(tmp_path).exists()
+
+
+def test_the_trainer_is_part_of_the_identity(planned, monkeypatch):
+    _, second = planned
+    before = second.identity("x")
+    (first,) = runs.load_experiments()["tt"]
+    changed = dataclasses.replace(first, train={"steps": 7})
+    monkeypatch.setattr(runs, "load_experiments", lambda: {"tt": [changed]})
+    assert second.identity("x") != before
+    stranger = dataclasses.replace(second, seed=5)
+    with pytest.raises(BadFile, match=r"with seed 5 trained by \[tt\], which has no such run"):
+        stranger.trainer()
+
+
+def test_a_planner_is_only_for_those_who_plan(tmp_path):
+    run = load_experiments()["dt"][0]
+    from helpers.methods import METHODS, agent_maker
+
+    make = agent_maker(METHODS["dt"], {"beam_width": 3}, run.checkpoint_path())
+    with pytest.raises(ValueError, match="does not plan; remove"):
+        make(np.zeros(1))

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -30,7 +30,6 @@ from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.names import look_up
 from helpers.tasks import get_task
 
-METHODS = {"dt": "Decision Transformer"}
 SWEEP_SEED = 600_000
 
 
@@ -46,6 +45,7 @@ class Evaluation:
     """Evaluations spread evenly over training, the last step included; the best one is reported
     beside the last."""
     check_episodes: int = 20
+    """0 to leave out these evaluations, where they are expensive."""
     sweep: Sequence[float] = ()
     """Target returns to sweep over."""
     sweep_episodes: int = 10
@@ -66,6 +66,10 @@ class Run:
     """Changes to the default `TrainConfig`."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Changes to the default `Evaluation`."""
+    planner: dict[str, Any] = field(default_factory=dict)
+    """Changes to the planner's default configuration."""
+    trained_by: str = ""
+    """Experiment whose model of the same dataset and seed is evaluated; nothing is trained."""
 
     @property
     def name(self) -> str:
@@ -82,8 +86,32 @@ class Run:
 
     def identity(self, dataset_sha256: str) -> str:
         """Hash of the configuration and of the data."""
-        text = json.dumps({**asdict(self), "data": dataset_sha256}, sort_keys=True)
+        fields = asdict(self)
+        # Absent from the identity where unused: they came when there were results already.
+        for name in ("planner", "trained_by"):
+            if not fields[name]:
+                del fields[name]
+        if self.trained_by:
+            fields["trained_by"] = self.trainer().identity(dataset_sha256)
+        text = json.dumps({**fields, "data": dataset_sha256}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def trainer(self) -> Run:
+        """The run whose trained model this one plays: itself, or one of `trained_by`.
+
+        Raises:
+            BadFile: that experiment has no run of this dataset and seed.
+        """
+        if not self.trained_by:
+            return self
+        runs = look_up(load_experiments(), self.trained_by, "experiment")
+        for run in runs:
+            if (run.dataset, run.seed, run.method) == (self.dataset, self.seed, self.method):
+                return run
+        raise BadFile(
+            f"experiments.toml: [{self.experiment}] wants {self.dataset} with seed {self.seed} "
+            f"trained by [{self.trained_by}], which has no such run"
+        )
 
     def state(self) -> str:
         """done, stale or missing."""
@@ -113,17 +141,20 @@ def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
 
 def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     required = {"task", "method", "datasets", "seeds"}
-    known = required | {"model", "train", "evaluation"}
+    known = required | {"model", "train", "evaluation", "planner", "trained_by"}
     for missing in sorted(required - set(entry)):
         raise BadFile(f"{path}: experiment [{name}] lacks {missing!r}")
     for extra in sorted(set(entry) - known):
         raise BadFile(f"{path}: experiment [{name}] has {extra!r}; known: {sorted(known)}")
+    from helpers.methods import METHODS
+
     get_task(entry["task"])
     look_up(METHODS, entry["method"], "method")
     unknown = set(entry.get("evaluation", {})) - {f.name for f in fields(Evaluation)}
     if unknown:
         raise BadFile(f"{path}: [{name}.evaluation] has unknown {sorted(unknown)}")
-    options = {key: entry.get(key, {}) for key in ("model", "train", "evaluation")}
+    options = {key: entry.get(key, {}) for key in ("model", "train", "evaluation", "planner")}
+    options["trained_by"] = entry.get("trained_by", "")
     runs = []
     for dataset in entry["datasets"]:
         if get_spec(dataset).task != entry["task"]:
@@ -138,8 +169,10 @@ def smoke_version(run: Run) -> Run:
     sweep = run.evaluation.get("sweep", ())
     sweep = sweep[len(sweep) // 2 - 2 : len(sweep) // 2]  # from the middle: inside the data's range
     small = {"episodes": 2, "checks": 1, "check_episodes": 1, "sweep": sweep, "sweep_episodes": 1}
+    planner = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
     return replace(
         run,
+        planner={**run.planner, **planner},
         model={**run.model, "width": 16, "layers": 1, "context_length": 5},
         train={**run.train, "steps": 40, "batch_size": 8, "warmup_steps": 5, "log_every": 10},
         evaluation={**run.evaluation, **small},
@@ -160,6 +193,8 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     """
     if profile == "smoke":
         folder = paths.WORK / "smoke"
+        if run.trained_by:
+            obtain(run.trainer(), profile)
         small = smoke_version(run)
         path = execute(small, folder=folder, sample=True, progress=False)
         return read_json(path), small.checkpoint_path(folder)
@@ -199,46 +234,31 @@ def execute(
         BadFile: the dataset is not there, or its content is not what the registry says.
         Diverged: the loss is not finite.
     """
-    from helpers.agents import decision_agent
     from helpers.evaluate import evaluate
-    from helpers.models.decision import decision_loss, save_decision
-    from helpers.train import TrainConfig, train
+    from helpers.methods import METHODS, agent_maker
 
     task = get_task(run.task)
     evaluation = Evaluation(**run.evaluation)
-    config = TrainConfig(**run.train)
     dataset, data_hash = _dataset(run, sample)
     identity = run.identity(data_hash)
-    model, windows = _prepare(run, dataset)
-    work = paths.WORK / "runs" / identity
-    journal_path = work / "journal.json"
-    journal = read_json(journal_path) if journal_path.exists() else {"checks": [], "seconds": 0.0}
     play = partial(evaluate, task=task, workers=workers, progress=progress)
     target = task.target_return if evaluation.target is None else evaluation.target
+    if run.trained_by:
+        trainer = run.trainer()
+        saved = checkpoint = trainer.checkpoint_path(folder)
+        if not saved.exists():
+            raise BadFile(f"{saved}: not trained yet; `python -m helpers run {run.trained_by}`")
+        trained = read_json(trainer.result_path(folder))
+        journal = {**trained, "seconds": 0.0, "checks": [], "history": []}
+    else:
+        journal, saved = _train(run, dataset, identity, play, target, device, progress)
+        checkpoint = run.checkpoint_path(folder)
 
-    for check in range(1, evaluation.checks + 1):
-        step = config.steps * check // evaluation.checks
-        if any(row["step"] == step for row in journal["checks"]):
-            continue
-        start = time.perf_counter()
-        history = train(
-            model, decision_loss, windows.sample, config,
-            seed=run.seed, state_path=work / "state.pt", until=step, device=device,
-            progress=progress,
-        )  # fmt: skip
-        journal["seconds"] += time.perf_counter() - start
-        saved = work / "model.safetensors"
-        save_decision(saved, model, {"run": asdict(run), "identity": identity, "step": step})
-        seeds = list(range(evaluation.check_episodes))
-        returns = play(partial(decision_agent, saved), seeds=seeds, targets=target).returns
-        journal["checks"].append({"step": step, "returns": _rounded(returns)})
-        write_json(journal_path, {**journal, "history": history})
-    journal = read_json(journal_path)
-
-    saved = work / "model.safetensors"
-    make = partial(decision_agent, saved)
+    make = agent_maker(METHODS[run.method], run.planner, saved)
     seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
+    start = time.perf_counter()
     final = play(make, seeds=seeds, targets=target)
+    seconds = time.perf_counter() - start
     sweep = {}
     if evaluation.sweep:
         count = evaluation.sweep_episodes
@@ -246,14 +266,15 @@ def execute(
         seeds = list(range(SWEEP_SEED, SWEEP_SEED + len(targets)))
         returns = play(make, seeds=seeds, targets=targets).returns.reshape(-1, count)
         sweep = {"targets": list(evaluation.sweep), "returns": [_rounded(row) for row in returns]}
-    # Not from `model`: after an interruption behind the last check, nothing was trained here.
-    write_bytes(run.checkpoint_path(folder), saved.read_bytes())
+    if not run.trained_by:
+        # Not from the model: after an interruption behind the last check, nothing was trained.
+        write_bytes(checkpoint, saved.read_bytes())
     result = {
         "identity": identity,
         "run": asdict(run),
         "data_sha256": data_hash,
-        "checkpoint_sha256": sha256(run.checkpoint_path(folder)),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "checkpoint_sha256": sha256(checkpoint),
+        "parameters": journal["parameters"],
         "target": target,
         "returns": _rounded(final.returns),
         "last": float(final.returns.mean()),
@@ -262,16 +283,61 @@ def execute(
         "sweep": sweep,
         "history": journal["history"],
         "train_seconds": round(journal["seconds"], 1),
+        "evaluation_seconds": round(seconds, 1),
         "versions": versions(task.env_id),
     }
     write_json(run.result_path(folder), result)
     return run.result_path(folder)
 
 
-def _best(checks: list[dict[str, Any]]) -> dict[str, int | float]:
+def _train(
+    run: Run,
+    dataset: Any,
+    identity: str,
+    play: Callable[..., Any],
+    target: float,
+    device: str,
+    progress: bool,
+) -> tuple[dict[str, Any], Path]:
+    """Train up to each check and play there; returns the journal and the last model's file."""
+    from helpers.methods import METHODS, agent_maker
+    from helpers.train import TrainConfig, train
+
+    method, config = METHODS[run.method], TrainConfig(**run.train)
+    evaluation = Evaluation(**run.evaluation)
+    model, windows = _prepare(run, dataset)
+    work = paths.WORK / "runs" / identity
+    journal_path, saved = work / "journal.json", work / "model.safetensors"
+    journal = read_json(journal_path) if journal_path.exists() else {"checks": [], "seconds": 0.0}
+    for check in range(1, evaluation.checks + 1):
+        step = config.steps * check // evaluation.checks
+        if any(row["step"] == step for row in journal["checks"]):
+            continue
+        start = time.perf_counter()
+        history = train(
+            model, method.loss, windows.sample, config,
+            seed=run.seed, state_path=work / "state.pt", until=step, device=device,
+            progress=progress,
+        )  # fmt: skip
+        journal["seconds"] += time.perf_counter() - start
+        method.save(saved, model, {"run": asdict(run), "identity": identity, "step": step})
+        seeds = list(range(evaluation.check_episodes))
+        make = agent_maker(method, run.planner, saved)
+        returns = play(make, seeds=seeds, targets=target).returns if seeds else np.zeros(0)
+        journal["checks"].append({"step": step, "returns": _rounded(returns)})
+        write_json(journal_path, {**journal, "history": history})
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {**read_json(journal_path), "parameters": parameters}, saved
+
+
+def _best(checks: list[dict[str, Any]]) -> dict[str, int | float] | None:
     """The check with the highest mean: a choice made on evaluation returns, so it flatters."""
-    means = [{"step": row["step"], "mean": float(np.mean(row["returns"]))} for row in checks]
-    return max(means, key=lambda row: row["mean"])
+    means = [
+        {"step": row["step"], "mean": float(np.mean(row["returns"]))}
+        for row in checks
+        if row["returns"]
+    ]
+    return max(means, key=lambda row: row["mean"], default=None)
 
 
 def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
@@ -290,17 +356,16 @@ def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
 
 
 def _prepare(run: Run, dataset: Any) -> tuple[Any, Any]:
-    """The freshly initialised model, with its normalisation, and the training windows."""
+    """The freshly initialised model, fitted to the data's ranges, and the training windows."""
     import torch
 
-    from helpers.data.windows import make_windows
-    from helpers.models.decision import make_decision
+    from helpers.methods import METHODS
 
-    task = get_task(run.task)
+    method = METHODS[run.method]
     with torch.random.fork_rng():
         torch.manual_seed(run.seed)
-        model = make_decision(task, dataset, **run.model)
-    return model, make_windows(dataset, model.config.context_length)
+        model = method.make(get_task(run.task), dataset, **run.model)
+    return model, method.windows(dataset, model)
 
 
 def _rounded(values: np.ndarray) -> list[float]:
