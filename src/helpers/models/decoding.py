@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from helpers.models.perceptron import ACTIVATIONS
 from helpers.models.transformer import Block, Transformer
 
 
@@ -149,7 +150,7 @@ class _Layer:
         self.expand = _after_norm(block.norm_mlp, block.expand.weight, block.expand.bias)
         self.contract = (block.contract.weight.t().contiguous(), block.contract.bias)
         self.eps = block.norm_attention.eps
-        self.gelu = block.activation == "gelu"
+        self.activation = ACTIVATIONS[block.activation]
 
     def project(self, x: Float[Tensor, "rows D"]) -> Float[Tensor, "rows QKV"]:
         weight, bias = self.qkv
@@ -162,9 +163,8 @@ class _Layer:
         x = torch.addmm(x, mixed, weight).add_(bias)
         weight, bias = self.expand
         hidden = torch.addmm(bias, F.layer_norm(x, x.shape[-1:], eps=self.eps), weight)
-        hidden = F.gelu(hidden, approximate="tanh") if self.gelu else hidden.relu_()
         weight, bias = self.contract
-        return x.addmm_(hidden, weight).add_(bias)
+        return x.addmm_(self.activation(hidden), weight).add_(bias)
 
 
 def _after_norm(

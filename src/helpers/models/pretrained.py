@@ -128,9 +128,9 @@ def load_pretrained(
     """
     folder = Path(source)
     if not folder.is_dir():
-        folder = _download(str(source), revision)
+        folder = download_checkpoint(str(source), revision)
     config = read_json(folder / "config.json")
-    model = from_hugging_face(_weights(folder), {**config, "_name_or_path": str(source)})
+    model = from_hugging_face(read_weights(folder), {**config, "_name_or_path": str(source)})
     if observation_mean is not None:
         model.observation_mean.copy_(torch.as_tensor(observation_mean))
     if observation_std is not None:
@@ -138,7 +138,7 @@ def load_pretrained(
     return model
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def download_checkpoint(hub_id: str, revision: str | None) -> Path:
     """The hub's files at a pinned commit.
 
     Without an explicit revision, the commit in data/pins.json is used; where there is none yet, the
@@ -174,7 +174,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     return config.parent
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
     """State dictionary from safetensors or from a pickle restricted to tensors."""
     if (folder / "model.safetensors").is_file():
         arrays, _ = read_arrays(folder / "model.safetensors")

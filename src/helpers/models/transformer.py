@@ -38,7 +38,7 @@ class TransformerConfig:
     dropout: float = 0.1
     """Applied to attention weights and to both residual branches."""
     activation: str = "relu"
-    """relu, or gelu (the tanh approximation, as in GPT-2)."""
+    """relu, gelu (the tanh approximation, as in GPT-2) or gelu_exact (as in minGPT)."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
