@@ -6,7 +6,7 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from helpers.cheetah import draw_poses, poses
+from helpers.cheetah import draw_poses, pose_pictures, poses
 from helpers.data.catalogue import load_dataset
 from helpers.tasks import get_task
 
@@ -52,3 +52,15 @@ def test_drawing_places_frames_side_by_side():
     assert len(ax.lines) == 3 * len(names) + 1
     assert ax.get_xlim()[1] > 4.0
     plt.close(figure)
+
+
+def test_pictures_show_the_body_and_the_ground_passing_below():
+    dataset = load_dataset("halfcheetah/medium", sample=True)
+    names, frames = poses(dataset, 0, [500, 502, 504])
+    pictures = pose_pictures(names, frames, "#0072b2", size=(160, 100))
+    assert pictures.shape == (3, 100, 160, 3) and pictures.dtype == np.uint8
+    blue = (pictures[..., 2] > 100) & (pictures[..., 0] < 60)
+    assert (blue.sum(axis=(1, 2)) > 100).all()
+    below = pictures[:, 96]
+    assert not np.array_equal(below[0], below[1]), "the ticks move"
+    assert plt.get_fignums() == []

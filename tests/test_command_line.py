@@ -19,7 +19,7 @@ def call(monkeypatch, *arguments: str) -> int:
     ("arguments", "message"),
     [
         (["collect", "halfcheetah/medum"], "did you mean halfcheetah/medium"),
-        (["run", "dtt"], "did you mean dt?"),
+        (["run", "dtt"], "or dt?"),
         (["run", "dt", "--only", "walker"], "no run of 'dt' contains 'walker'"),
         (["notebooks", "--only", "99"], "no chapter matches '99'"),
     ],

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom, binomtest, norm
 
 from helpers import exercises
+from helpers.envs.grids import unpack
 
 
 def td_step(weights, features, next_features, reward, discount, step_size, ratio):
@@ -162,6 +164,104 @@ def test_best_episodes_slips(answer, message):
         exercises.check_best_episodes(answer)
 
 
+def target_kind(packed, layout):
+    parts = unpack(packed, layout)
+    x, y = parts["target"].T
+    return parts["grid"][np.arange(len(packed)), x, y, :2]
+
+
+def looked_up(packed, layout, grid="grid", place="target", kind=slice(2), flip=False, rows=None):
+    parts = unpack(packed, layout)
+    x, y = parts[place][:, :2].T[:: -1 if flip else 1]
+    return parts[grid][np.arange(len(packed)) if rows is None else rows, x, y, kind]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flip": True}, "x and y are swapped"),
+        ({"place": "pose"}, "where the agent stands"),
+        ({"kind": slice(1, None)}, "colour and state"),
+        ({"kind": slice(1, None, -1)}, "colour comes before"),
+        ({"kind": slice(None)}, r"shape is \(3, 3\)"),
+        ({"rows": 0}, "first grid"),
+        ({"grid": "view"}, "agent's view"),
+        ({"rows": np.arange(3)[:, None]}, r"shape is \(3, 3, 2\)"),
+    ],
+)
+def test_target_kind_slips(options, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_target_kind(lambda *given: looked_up(*given, **options))
+
+
+def success_interval(successes, episodes, z=1.96):
+    return binomtest(successes, episodes).proportion_ci(2 * norm.cdf(z) - 1, "wilson")
+
+
+def plus_minus(successes, episodes, scale):
+    rate = successes / episodes
+    half = 1.96 * np.sqrt(rate * (1 - rate)) / scale
+    return rate - half, rate + half
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda k, n: plus_minus(k, n, np.sqrt(n)), "reaches below 0"),
+        (lambda k, n: plus_minus(k, n, 1), "deviation of one episode"),
+        (lambda k, n: success_interval(k, n, 1.0), "holds 68 %"),
+        (lambda k, n: n * np.array(success_interval(k, n)), "these are counts"),
+        (lambda k, n: success_interval(k, n)[::-1], "lower end comes first"),
+        (lambda k, n: (1 + 1.96**2 / n) * np.array(success_interval(k, n)), "both divided"),
+        (lambda k, n: success_interval(k, n) if k else (0.0, 0.0), "can stay unseen"),
+        (lambda k, n: k / n, "shape is"),
+    ],
+)
+def test_success_interval_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_success_interval(answer)
+
+
+def best_with_prize(goal, prize, rounds=5, total=0.0, paid=True, wins=0.25, strict=False):
+    if rounds == 0:
+        return prize * (total > goal if strict else total >= goal)
+    values = [0.0, 0.0]
+    for choice, outcomes in enumerate((((1, 1),), ((wins, 5), (1 - wins, -3)))):
+        for chance, reward in outcomes:
+            later = best_with_prize(goal, prize, rounds - 1, total + reward, paid, wins, strict)
+            values[choice] += chance * (reward * paid + later)
+    return max(values)
+
+
+def planned_beforehand(goal, prize):
+    """The best number of bets, fixed before the first round."""
+    values = []
+    for bets in range(6):
+        totals = np.array([5 + 4 * wins - 4 * (bets - wins) for wins in range(bets + 1)])
+        values.append(binom.pmf(range(bets + 1), bets, 0.25) @ (totals + prize * (totals >= goal)))
+    return max(values)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda goal, prize: 5.0, "without the prize"),
+        (planned_beforehand, "fixed the number of bets"),
+        (lambda *given: best_with_prize(*given, strict=True), "equal to it is enough"),
+        (lambda *given: best_with_prize(*given, rounds=6), "a round too many"),
+        (lambda *given: best_with_prize(*given, rounds=4), "a round too few"),
+        (lambda *given: best_with_prize(*given, paid=False), "prize alone"),
+        (lambda *given: best_with_prize(*given, wins=1.0), "better outcome"),
+        (lambda goal, prize: best_with_prize(9, prize), "playing safe wins the prize"),
+        (lambda goal, prize: best_with_prize(goal, prize or 20), "without a prize"),
+        (lambda goal, prize: None, "forget `return`"),
+    ],
+)
+def test_best_with_prize_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_best_with_prize(answer)
+
+
 def interleave(*kinds):
     return torch.stack(kinds, dim=2).flatten(1, 2)
 
@@ -204,6 +304,9 @@ def test_allowed_slips(answer, message):
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
+    exercises.check_target_kind(target_kind)
+    exercises.check_success_interval(success_interval)
+    exercises.check_best_with_prize(best_with_prize)
     exercises.check_interleave(interleave)
     exercises.check_allowed(allowed)
-    assert capsys.readouterr().out.count("correct") == 4
+    assert capsys.readouterr().out.count("correct") == 7

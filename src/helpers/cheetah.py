@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from helpers.data.episodes import Dataset
-from helpers.plotting import QUIET, tint
+from helpers.plotting import BACKGROUND, QUIET, tint
 from helpers.tasks import get_task
 
 FRONT_LEG = ("fthigh", "fshin", "ffoot")
@@ -76,3 +78,33 @@ def draw_poses(
     ax.set(xlim=(-0.8, (len(frames) - 1) * spacing + 0.8), ylim=(-0.08, max(1.35, *ends) + 0.05))
     ax.set_aspect("equal")
     ax.axis("off")
+
+
+def pose_pictures(
+    names: Sequence[str],
+    frames: Float[np.ndarray, "frames parts 2 2"],
+    colour: str,
+    size: tuple[int, int] = (320, 200),
+) -> UInt8[np.ndarray, "frames H W 3"]:
+    """Each pose as a picture of its own, with the body in the middle and a tick at every metre.
+
+    Args:
+        names: of the body parts.
+        frames: as `poses` gives them.
+        colour: of the body.
+        size: width and height in pixels.
+    """
+    pictures = []
+    for frame in frames:
+        inches = (size[0] / 100, size[1] / 100)
+        figure = Figure(figsize=inches, dpi=100, facecolor=BACKGROUND, layout="none")
+        canvas = FigureCanvasAgg(figure)
+        ax = figure.add_axes((0, 0, 1, 1))
+        draw_poses(ax, names, frame[None], colour)
+        middle = frame[list(names).index("torso"), :, 0].mean()
+        for metre in range(int(middle) - 3, int(middle) + 4):
+            ax.plot([metre - middle] * 2, [-0.09, 0], color=QUIET, lw=1, linestyle="-")
+        ax.set(xlim=(-1.2, 1.2), ylim=(-0.15, 1.35))
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return np.stack(pictures)

@@ -10,18 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import scipy.stats
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from helpers.envs.grids import grid_layout, unpack
 
 TdStep = Callable[..., ArrayLike]
 """(weights, features, next_features, reward, discount, step_size, ratio) to new weights."""
 
 
+Numbers = ArrayLike | float
+"""A float is ArrayLike to type checkers, but not to those that run."""
+
+
 def compare(
-    result: ArrayLike | None,
-    expected: ArrayLike,
-    slips: Mapping[str, ArrayLike],
+    result: Numbers | tuple | None,
+    expected: Numbers,
+    slips: Mapping[str, Numbers],
     *,
     what: str,
     tolerance: float = 1e-6,
@@ -212,8 +219,136 @@ def check_returns_to_go(returns_to_go: Callable[..., ArrayLike]) -> None:
     _passed("returns-to-go")
 
 
+def check_target_kind(target_kind: Callable[..., ArrayLike]) -> None:
+    """Chapter 3: object and colour at each observation's target, from (packed, layout)."""
+    rng = np.random.default_rng(0)
+    layout = grid_layout(5, 5)
+    packed = rng.integers(11, 30, (3, sum(int(np.prod(s)) for s in layout.values())), np.uint8)
+    parts = unpack(packed, layout)  # views, so that what is written here is in `packed`
+    parts["target"][:] = [[1, 3], [2, 4], [3, 0]]
+    parts["pose"][:, :2] = [[4, 4], [0, 1], [2, 2]]
+    rows = np.arange(3)
+    x, y = parts["target"].T
+    agent_x, agent_y = parts["pose"][:, :2].T
+    cells = parts["grid"][rows, x, y]
+    compare(
+        target_kind(packed, layout),
+        cells[:, :2],
+        {
+            "x and y are swapped; the grid is indexed (x, y), not (row, column)": parts["grid"][
+                rows, y, x, :2
+            ],
+            "this is where the agent stands; `target` says where to look, not `pose`": parts[
+                "grid"
+            ][rows, agent_x, agent_y, :2],
+            "this is colour and state; a cell holds object, colour, state": cells[:, 1:],
+            "colour comes before object; a cell holds object, colour, state": cells[:, 1::-1],
+            "all targets were looked up in the first grid": parts["grid"][0, x, y, :2],
+            "this is the agent's view; `target` counts cells of the whole grid": parts["view"][
+                rows, x, y, :2
+            ],
+        },
+        what="target kind",
+    )
+    _passed("target kind")
+
+
+def check_success_interval(success_interval: Callable[..., ArrayLike]) -> None:
+    """Chapter 3: Wilson's 95 % interval of a success rate, from (successes, episodes)."""
+    successes, episodes, z = 3, 40, 1.96
+    rate = successes / episodes
+    around = np.array([-1.0, 1.0])
+
+    def wilson(z: float) -> np.ndarray:
+        middle = rate + z**2 / (2 * episodes)
+        half = z * np.sqrt(rate * (1 - rate) / episodes + z**2 / (4 * episodes**2))
+        return (middle + half * around) / (1 + z**2 / episodes)
+
+    deviation = np.sqrt(rate * (1 - rate))
+    compare(
+        success_interval(successes, episodes),
+        wilson(z),
+        {
+            "this is the rate plus and minus 1.96 standard errors, which reaches below 0 for rare "
+            "successes; use Wilson's formula": rate + z * deviation / np.sqrt(episodes) * around,
+            "one standard error holds 68 %; for 95 % it takes z = 1.96": wilson(1.0),
+            "the middle and the half-width are both divided by 1 + z^2 / n": wilson(z)
+            * (1 + z**2 / episodes),
+            "these are counts; divide by the number of episodes": wilson(z) * episodes,
+            "the lower end comes first": wilson(z)[::-1],
+            "this is the standard deviation of one episode; that of a rate is smaller by the "
+            "root of their number": rate + z * deviation * around,
+        },
+        what="success interval",
+        tolerance=1e-4,  # 1.96 or more digits
+    )
+    never = np.asarray(success_interval(0, 40), float)
+    if not (abs(never[0]) < 1e-9 and never[1] > 0.05):
+        raise AssertionError(
+            f"success interval: no success in 40 episodes gave {never}; the interval should reach "
+            "from 0 to almost 0.09, for a rate that is not 0 can stay unseen"
+        )
+    _passed("success interval")
+
+
+def check_best_with_prize(best_with_prize: Callable[..., Numbers]) -> None:
+    """Chapter 3: best expected return of the five rounds with a prize, from (goal, prize)."""
+
+    def best(goal: float, prize: float, rounds: int = 5, total: float = 0.0) -> float:
+        if rounds == 0:
+            return prize * float(total >= goal)
+        safe = 1 + best(goal, prize, rounds - 1, total + 1)
+        bet = sum(
+            p * (r + best(goal, prize, rounds - 1, total + r)) for p, r in ((0.25, 5), (0.75, -3))
+        )
+        return max(safe, bet)
+
+    def fixed(goal: float, prize: float) -> float:
+        """Best of the plans that are made before the first round."""
+        values = []
+        for bets in range(6):
+            wins = np.arange(bets + 1)
+            chance = scipy.stats.binom.pmf(wins, bets, 0.25)
+            totals = 5 - bets + 5 * wins - 3 * (bets - wins)
+            values.append(chance @ (totals + prize * (totals >= goal)))
+        return max(values)
+
+    goal, prize = 9.0, 100.0
+    compare(
+        best_with_prize(goal, prize),
+        best(goal, prize),
+        {
+            "this is the return without the prize; pay it where no round is left and the total is "
+            "at least the goal": 5.0,
+            "you fixed the number of bets beforehand; choose in each round, knowing the total so "
+            "far": fixed(goal, prize),
+            "the prize is paid only above the goal; a total equal to it is enough": best(
+                goal + 1, prize
+            ),
+            "you played a round too many": best(goal, prize, 6),
+            "you played a round too few": best(goal, prize, 4),
+            "the prize alone was counted; the rewards of the rounds belong to the return": (
+                _best_chance(goal) * prize
+            ),
+            "you took the better outcome of the bet; it wins with probability 1/4": 25.0 + prize,
+        },
+        what="best return with a prize",
+    )
+    compare(best_with_prize(5, 10), 15.0, {}, what="best return, when playing safe wins the prize")
+    compare(best_with_prize(9, 0), 5.0, {}, what="best return without a prize")
+    _passed("best return with a prize")
+
+
+def _best_chance(goal: float, rounds: int = 5, total: float = 0.0) -> float:
+    """Largest probability that five rounds end with `goal` or more."""
+    if rounds == 0:
+        return float(total >= goal)
+    win, lose = (_best_chance(goal, rounds - 1, total + r) for r in (5, -3))
+    return max(_best_chance(goal, rounds - 1, total + 1), 0.25 * win + 0.75 * lose)
+
+
 def check_interleave(interleave: Callable[..., Tensor]) -> None:
-    """Chapter 3: tokens (B, 3 T, D) in the order return-to-go, state, action of every step."""
+    """Chapter 4: tokens (B, 3 T, D) in the order return-to-go, state, action of every step."""
     kinds = [torch.arange(12.0).view(2, 3, 2) + 100 * kind for kind in range(3)]
     stacked = torch.stack(kinds, dim=2)
     compare(
@@ -232,7 +367,7 @@ def check_interleave(interleave: Callable[..., Tensor]) -> None:
 
 
 def check_allowed(allowed: Callable[[Tensor], Tensor]) -> None:
-    """Chapter 3: which tokens each token may attend to, causal and without padding."""
+    """Chapter 4: which tokens each token may attend to, causal and without padding."""
     valid = torch.tensor([False, False, True, True])
     causal = torch.ones(4, 4, dtype=torch.bool).tril()
     expected = causal & (valid[None] | torch.eye(4, dtype=torch.bool))

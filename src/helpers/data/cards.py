@@ -74,8 +74,8 @@ def _visits(dataset: Dataset, task: Task) -> Int[np.ndarray, "W H"]:
     return np.bincount(cells, minlength=width * height).reshape(width, height)
 
 
-def card(spec: DatasetSpec, task: Task, entry: dict[str, Any], versions: list[str]) -> str:
-    """The dataset card, in Markdown: what it is, how it was made, what it holds, what it lacks."""
+def facts(task: Task, entry: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a card tells in its table, as pairs of a name and a value."""
     sizes = [
         ("episodes", f"{entry['episodes']:,}"),
         ("steps", f"{entry['steps']:,}"),
@@ -87,7 +87,10 @@ def card(spec: DatasetSpec, task: Task, entry: dict[str, Any], versions: list[st
         ),
         ("ended by the environment", f"{entry['terminated']:.1%} of the episodes"),
         ("observation", _kind(task)),
-        ("action", f"{'one of' if task.discrete else 'vector of'} {task.action_size}"),
+        (
+            "action",
+            f"one of {task.action_size}" if task.discrete else f"{task.action_size} numbers",
+        ),
     ]
     if "levels" in entry:
         met = f"{entry['tested_levels_met']} of {EVALUATION_LEVELS}"
@@ -95,6 +98,11 @@ def card(spec: DatasetSpec, task: Task, entry: dict[str, Any], versions: list[st
             ("missions", f"{entry['missions']:,} different ones"),
             ("levels", f"{entry['levels']:,} different ones; of the evaluation's, {met} are here"),
         ]
+    return sizes
+
+
+def card(spec: DatasetSpec, task: Task, entry: dict[str, Any], versions: list[str]) -> str:
+    """The dataset card, in Markdown: what it is, how it was made, what it holds, what it lacks."""
     lines = [
         f"# {spec.id}",
         "",
@@ -102,7 +110,7 @@ def card(spec: DatasetSpec, task: Task, entry: dict[str, Any], versions: list[st
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in sizes),
+        *(f"| {name} | {value} |" for name, value in facts(task, entry)),
         "",
         f"**Made by** `python -m helpers collect {spec.id}`, {_source(spec)}, with "
         f"{', '.join(versions)}. SHA-256 of the arrays: `{entry['sha256'][:16]}`.",
