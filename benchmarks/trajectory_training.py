@@ -44,10 +44,17 @@ class WithGPT2(TrajectoryTransformer):
         config = ours.config
         self.gpt2 = GPT2Model(
             GPT2Config(
-                vocab_size=1, n_positions=len(self.embed_position), n_embd=config.width,
-                n_layer=config.layers, n_head=config.heads, activation_function="gelu_new",
-                bos_token_id=None, eos_token_id=None,
-                embd_pdrop=config.dropout, attn_pdrop=config.dropout, resid_pdrop=config.dropout,
+                vocab_size=1,
+                n_positions=len(self.embed_position),
+                n_embd=config.width,
+                n_layer=config.layers,
+                n_head=config.heads,
+                activation_function="gelu_new",
+                bos_token_id=None,
+                eos_token_id=None,
+                embd_pdrop=config.dropout,
+                attn_pdrop=config.dropout,
+                resid_pdrop=config.dropout,
             )  # fmt: skip
         )
         self.gpt2.wpe.weight.data.zero_()
