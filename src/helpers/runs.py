@@ -169,7 +169,9 @@ def smoke_version(run: Run) -> Run:
     sweep = run.evaluation.get("sweep", ())
     sweep = sweep[len(sweep) // 2 - 2 : len(sweep) // 2]  # from the middle: inside the data's range
     small = {"episodes": 2, "checks": 1, "check_episodes": 1, "sweep": sweep, "sweep_episodes": 1}
-    planner = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
+    widest = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
+    # Not above what the run itself asks for: one that does not search cannot keep two beams.
+    planner = {name: min(size, run.planner.get(name, size)) for name, size in widest.items()}
     return replace(
         run,
         planner={**run.planner, **planner},
@@ -193,7 +195,7 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     """
     if profile == "smoke":
         folder = paths.WORK / "smoke"
-        if run.trained_by:
+        if run.trained_by and not run.trainer().checkpoint_path(folder).exists():
             obtain(run.trainer(), profile)
         small = smoke_version(run)
         path = execute(small, folder=folder, sample=True, progress=False)
