@@ -48,6 +48,25 @@ def poses(
     return names, np.stack(frames)
 
 
+def observed_poses(
+    observations: Float[np.ndarray, "frames S"],
+) -> tuple[list[str], Float[np.ndarray, "frames parts 2 2"]]:
+    """Where the body is in given observations, such as predicted ones, as `poses` gives it.
+
+    An observation is the whole state but for the distance run, which is set to 0.
+    """
+    env = get_task("halfcheetah").make()
+    env.reset(seed=0)
+    body, frames = env.unwrapped, []
+    for observation in np.asarray(observations, np.float64):
+        count = body.model.nq - 1
+        body.set_state(np.append(0.0, observation[:count]), observation[count:])
+        names, segments = _segments(body.model, body.data)
+        frames.append(segments)
+    env.close()
+    return names, np.stack(frames)
+
+
 def _segments(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[list[str], np.ndarray]:
     """Both ends of every capsule's axis, which is the z axis of the geom's frame."""
     capsules = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)
