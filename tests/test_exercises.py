@@ -7,6 +7,7 @@ from scipy.stats import binom, binomtest, norm
 
 from helpers import exercises
 from helpers.envs.grids import unpack
+from helpers.planning.beam import keep_mass
 
 
 def td_step(weights, features, next_features, reward, discount, step_size, ratio):
@@ -301,6 +302,133 @@ def test_allowed_slips(answer, message):
         exercises.check_allowed(answer)
 
 
+def quantile_edges(data, bins):
+    return np.quantile(data, np.linspace(0, 1, bins + 1))
+
+
+def round_trip(edges, numbers, side="right", shift=1):
+    tokens = (np.searchsorted(edges, numbers, side=side) - shift).clip(0, len(edges) - 2)
+    return tokens, (edges[tokens] + edges[tokens + 1]) / 2
+
+
+def quantile_round_trip(data, numbers, bins):
+    return round_trip(quantile_edges(data, bins), numbers)
+
+
+def raw_tokens(data, numbers, bins):
+    return np.searchsorted(quantile_edges(data, bins), numbers, side="right")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda d, x, n: (raw_tokens(d, x, n) - 1, x), "in no bin; clip"),
+        (lambda d, x, n: ((raw_tokens(d, x, n) - 1).clip(0, n), x), "last edge ends"),
+        (lambda d, x, n: (raw_tokens(d, x, n), x), "not clipped"),
+        (lambda d, x, n: round_trip(quantile_edges(d, n), x, shift=0), "one too many"),
+        (lambda d, x, n: round_trip(quantile_edges(d, n), x, "left"), "bin above"),
+        (lambda d, x, n: round_trip(np.linspace(d.min(), d.max(), n + 1), x), "equally wide"),
+        (lambda d, x, n: quantile_round_trip(x, x, n), "fit them on `data`"),
+        (
+            lambda d, x, n: (t := quantile_round_trip(d, x, n)[0], quantile_edges(d, n)[t]),
+            "lower edge",
+        ),
+        (
+            lambda d, x, n: (t := quantile_round_trip(d, x, n)[0], quantile_edges(d, n)[t + 1]),
+            "upper edge",
+        ),
+        (lambda d, x, n: (quantile_round_trip(d, x, n)[0], x), "numbers themselves"),
+        (lambda d, x, n: quantile_round_trip(d, x, n)[0], "return two things"),
+        (lambda d, x, n: None, "return two things"),
+    ],
+)
+def test_quantile_round_trip_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_quantile_round_trip(answer)
+
+
+def nucleus(probabilities, mass, crossing=True):
+    order = probabilities.argsort(descending=True)
+    values = probabilities[order]
+    before = values.cumsum(0) - values * crossing
+    kept = torch.zeros_like(probabilities)
+    inside = before < mass if crossing else before <= mass
+    kept[order[inside]] = values[inside]
+    return kept
+
+
+def by_threshold(probabilities, mass):
+    """Keeps whatever is as likely as the last entry inside."""
+    inside = nucleus(probabilities, mass)
+    return probabilities.where(probabilities >= inside[inside > 0].min(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda p, m: nucleus(p, m, crossing=False), "crosses the mass is missing"),
+        (keep_mass, "unlikely end"),
+        (lambda p, m: p * (nucleus(1 - p, 3.2) > 0), "least likely entries"),
+        (lambda p, m: nucleus(p, m).sort(descending=True).values, "back in their places"),
+        (lambda p, m: nucleus(p, m) / nucleus(p, m).sum(), "do not divide"),
+        (lambda p, m: nucleus(p, m) > 0, "return their probabilities"),
+        (lambda p, m: nucleus(p, m + 0.1), "one entry too many"),
+        (by_threshold, "four equal entries"),
+        (lambda p, m: nucleus(p, m) * (m > 0.2), "always inside"),
+        (lambda p, m: None, "forget `return`"),
+    ],
+)
+def test_nucleus_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_nucleus(answer)
+
+
+def cached_mask(cached, new, step_size):
+    looked_at = torch.arange(cached + new)
+    looks = looked_at[cached:, None]
+    return (looked_at <= looks) & (looked_at % step_size != step_size - 1)
+
+
+def causal_rows(cached, new, shift=0):
+    looked_at = torch.arange(cached + new)
+    return looked_at <= looked_at[cached:, None] + shift
+
+
+def no_value(start, length, size):
+    return torch.arange(start, start + length) % size != size - 1
+
+
+def only_in(part, cached, new, size):
+    shown = no_value(0, cached + new, size)
+    shown[part] = True
+    return causal_rows(cached, new) & shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda c, n, m: causal_rows(c, n), "values are visible"),
+        (lambda c, n, m: only_in(slice(None, c), c, n, m), "cached ones are hidden as well"),
+        (lambda c, n, m: only_in(slice(c, None), c, n, m), "new ones are hidden as well"),
+        (
+            lambda c, n, m: (
+                causal_rows(c, n) & torch.cat([torch.ones(c).bool(), no_value(0, n, m)])
+            ),
+            "count from the start of the sequence",
+        ),
+        (lambda c, n, m: causal_rows(c, n, -c) & no_value(0, c + n, m), "shifted by `cached`"),
+        (lambda c, n, m: causal_rows(c, n, -1) & no_value(0, c + n, m), "look at itself"),
+        (lambda c, n, m: causal_rows(c, n, n) & no_value(0, c + n, m), "see those behind them"),
+        (lambda c, n, m: causal_rows(c, n) & no_value(c, n, m)[:, None], "emptied the rows"),
+        (lambda c, n, m: cached_mask(c, n, m).T, "shape is"),
+        (lambda c, n, m: cached_mask(4, 3, 3), "shape is"),
+    ],
+)
+def test_cached_mask_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_cached_mask(answer)
+
+
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
@@ -309,4 +437,7 @@ def test_right_answers_pass(capsys):
     exercises.check_best_with_prize(best_with_prize)
     exercises.check_interleave(interleave)
     exercises.check_allowed(allowed)
-    assert capsys.readouterr().out.count("correct") == 7
+    exercises.check_quantile_round_trip(quantile_round_trip)
+    exercises.check_nucleus(nucleus)
+    exercises.check_cached_mask(cached_mask)
+    assert capsys.readouterr().out.count("correct") == 10

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from helpers.envs.grids import grid_layout, unpack
+from helpers.planning.beam import keep_mass
 
 TdStep = Callable[..., ArrayLike]
 """(weights, features, next_features, reward, discount, step_size, ratio) to new weights."""
@@ -387,3 +388,137 @@ def check_allowed(allowed: Callable[[Tensor], Tensor]) -> None:
         what="attention mask",
     )
     _passed("attention mask")
+
+
+def check_quantile_round_trip(quantile_round_trip: Callable[..., tuple]) -> None:
+    """Chapter 5: tokens and decoded numbers of quantile bins, from (data, numbers, bins)."""
+    data = np.array([0.0, 1.0, 1.5, 2.0, 4.0, 8.0, 9.0, 20.0, 40.0])
+    numbers, bins = np.array([-3.0, 0.5, 1.5, 3.0, 9.0, 25.0, 40.0, 100.0]), 4
+    edges = np.quantile(data, np.linspace(0, 1, bins + 1))  # 0, 1.5, 4, 9, 40
+
+    def trip(edges: np.ndarray, side: str = "right", shift: int = 1) -> np.ndarray:
+        tokens = (np.searchsorted(edges, numbers, side=side) - shift).clip(0, len(edges) - 2)
+        return np.stack([tokens, (edges[tokens] + edges[tokens + 1]) / 2])
+
+    expected = trip(edges)
+    tokens = expected[0].astype(int)
+    unclipped = np.searchsorted(edges, numbers, side="right") - 1
+    result = quantile_round_trip(data, numbers, bins)
+    if result is None or len(result) != 2:
+        raise AssertionError("quantile bins: return two things, tokens and decoded numbers")
+    compare(
+        result[0],
+        expected[0],
+        {
+            "a number outside the data is in no bin; clip tokens to 0 and bins - 1": unclipped,
+            "the last edge ends the last bin: the largest token is bins - 1, not bins": (
+                unclipped.clip(0, bins)
+            ),
+            "these are one too many: `searchsorted` counts the edges at or below a number, and the "
+            "first bin begins at the first edge": trip(edges, shift=0)[0],
+            "one too many, and not clipped: `searchsorted` counts the edges at or below a number": (
+                unclipped + 1
+            ),
+            'a number on an edge belongs to the bin above; use `side="right"`': trip(edges, "left")[
+                0
+            ],
+            "these bins are equally wide; take quantiles of the data": trip(
+                np.linspace(data.min(), data.max(), bins + 1)
+            )[0],
+            "the bins were fitted on the numbers to encode; fit them on `data`": trip(
+                np.quantile(numbers, np.linspace(0, 1, bins + 1))
+            )[0],
+        },
+        what="tokens of quantile bins",
+    )
+    compare(
+        result[1],
+        expected[1],
+        {
+            "this is the lower edge of each bin; decode to its middle": edges[tokens],
+            "this is the upper edge of each bin; decode to its middle": edges[tokens + 1],
+            "these are the numbers themselves; decoding knows only the tokens": numbers,
+        },
+        what="decoded numbers of quantile bins",
+    )
+    _passed("quantile bins")
+
+
+def check_nucleus(nucleus: Callable[[Tensor, float], Tensor]) -> None:
+    """Chapter 5: zero what is outside the nucleus, from (probabilities, mass)."""
+    probabilities = torch.tensor([0.15, 0.4, 0.05, 0.3, 0.1])
+
+    def only(*indices: int) -> Tensor:
+        kept = torch.zeros(5)
+        kept[list(indices)] = probabilities[list(indices)]
+        return kept
+
+    result = nucleus(probabilities.clone(), 0.8)
+    compare(
+        result,
+        only(1, 3, 0),
+        {
+            "the entry that crosses the mass is missing: .40 and .30 hold only 0.7 of 0.8": only(
+                1, 3
+            ),
+            "this is `keep_mass`, which counts from the unlikely end": keep_mass(
+                probabilities, 0.8
+            ),
+            "you kept the least likely entries": only(2, 4, 0, 3),
+            "the entries are sorted; put them back in their places": torch.tensor(
+                [0.4, 0.3, 0.15, 0.0, 0.0]
+            ),
+            "leave the kept probabilities as they are; do not divide by their sum": only(1, 3, 0)
+            / 0.85,
+            "this tells which entries are inside; return their probabilities": only(1, 3, 0) > 0,
+            "one entry too many: three hold 0.85 already": only(1, 3, 0, 4),
+        },
+        what="nucleus",
+    )
+    kept = int((torch.as_tensor(nucleus(torch.full((4,), 0.25), 0.3)) > 0).sum())
+    if kept != 2:
+        raise AssertionError(
+            f"nucleus: of four equal entries and a mass of 0.3 you kept {kept}; two hold enough, "
+            "and any two will do. Count entries; a threshold of probability cannot part equal ones"
+        )
+    compare(
+        nucleus(probabilities.clone(), 0.1),
+        only(1),
+        {"nothing is left; the likeliest entry is always inside": torch.zeros(5)},
+        what="nucleus of a small mass",
+    )
+    _passed("nucleus")
+
+
+def check_cached_mask(cached_mask: Callable[[int, int, int], Tensor]) -> None:
+    """Chapter 5: what new tokens may see of kept keys, from (cached, new, step_size)."""
+    cached, new, size = 4, 3, 3
+    everything = torch.ones(new, cached + new, dtype=torch.bool)
+    causal = everything.tril(cached)
+    values = torch.arange(cached + new) % size == size - 1
+    late = torch.cat([torch.zeros(cached), torch.arange(new) % size == size - 1]).bool()
+    rows = torch.arange(cached, cached + new) % size == size - 1
+    compare(
+        cached_mask(cached, new, size),
+        causal & ~values,
+        {
+            "values are visible; hide their columns, those of cached ones too": causal,
+            "only new values are hidden; cached ones are hidden as well": causal
+            & ~(values & (torch.arange(cached + new) >= cached)),
+            "only cached values are hidden; new ones are hidden as well": causal
+            & ~(values & (torch.arange(cached + new) < cached)),
+            "positions count from the start of the sequence, not of the new part; the wrong "
+            "columns are hidden": causal & ~late,
+            "the triangle must be shifted by `cached`: a new token sees all cached ones": (
+                everything.tril() & ~values
+            ),
+            "a token may look at itself": everything.tril(cached - 1) & ~values,
+            "new tokens see those behind them": everything & ~values,
+            "you emptied the rows of values; it is their columns that must be hidden": causal
+            & ~rows[:, None],
+        },
+        what="cached mask",
+    )
+    one = torch.arange(7) % 3 != 2
+    compare(cached_mask(6, 1, 3), one[None], {}, what="cached mask of a single token")
+    _passed("cached mask")
