@@ -54,6 +54,11 @@ class Task:
     recorded: EnvSpec | None = None
     """As stored with a dataset of others; takes the place of id, arguments and wrappers."""
 
+    @property
+    def grid_size(self) -> int:
+        """Cells along an edge of a grid level; 0 where observations are vectors."""
+        return self.layout["grid"][0] if self.layout else 0
+
     def make(self) -> gymnasium.Env:
         """A fresh environment."""
         with _quiet():

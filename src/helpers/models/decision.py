@@ -1,5 +1,8 @@
 """Decision Transformer (Chen et al. 2021): actions predicted from returns-to-go, states, actions.
 
+Vectors, or numbered actions and grid levels: then an action's embedding is a row of a table, its
+prediction a softmax, and the state token comes from the encoder that all methods share.
+
 Layout and sizes follow the paper's code for the Gym tasks (kzl/decision-transformer at e2d82e6,
 `gym/decision_transformer/models/decision_transformer.py`): three linear embeddings, one learned
 time-step embedding added to all three tokens of a step, a LayerNorm over the tokens, GPT-2 blocks
@@ -19,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics
 from helpers.files import BadFile, read_arrays, write_arrays
 from helpers.models.dropout import dropout
+from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.models.transformer import (
     Transformer,
     TransformerConfig,
@@ -33,6 +38,8 @@ from helpers.models.transformer import (
     padding_aware,
 )
 from helpers.tasks import Task
+
+Actions = Float[Tensor, "B T A"] | Int[Tensor, "B T"]
 
 STATE_TOKENS = slice(1, None, 3)
 """Where the states stand in (return-to-go, state, action), (return-to-go, state, action), ..."""
@@ -55,6 +62,14 @@ class DecisionConfig:
     activation: str = "relu"
     return_scale: float = 1000.0
     """Returns-to-go are divided by this."""
+    discrete: bool = False
+    """Actions are numbers below `action_size`."""
+    grid_size: int = 0
+    """Cells along an edge of a grid level; 0 where observations are vectors."""
+    sight: str = "grid"
+    """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
+    oracle: bool = False
+    """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
 
     @property
     def core(self) -> TransformerConfig:
@@ -74,8 +89,13 @@ class DecisionTransformer(nn.Module):
         width = config.width
         self.embed_time = nn.Embedding(config.horizon, width)
         self.embed_return = nn.Linear(1, width)
-        self.embed_observation = nn.Linear(config.observation_size, width)
-        self.embed_action = nn.Linear(config.action_size, width)
+        if config.grid_size:
+            grid = GridEncoderConfig(config.grid_size, width, config.sight, config.oracle)
+            self.embed_observation = GridEncoder(grid)
+        else:
+            self.embed_observation = nn.Linear(config.observation_size, width)
+        kind = nn.Embedding if config.discrete else nn.Linear
+        self.embed_action = kind(config.action_size, width)
         self.embed_norm = nn.LayerNorm(width)
         self.transformer = Transformer(config.core)
         self.predict_action = nn.Linear(width, config.action_size)
@@ -85,16 +105,17 @@ class DecisionTransformer(nn.Module):
     def tokens(
         self,
         returns_to_go: Float[Tensor, "B T"],
-        observations: Float[Tensor, "B T S"],
-        actions: Float[Tensor, "B T A"],
+        observations: Real[Tensor, "B T S"],
+        actions: Actions,
         timesteps: Int[Tensor, "B T"],
     ) -> Float[Tensor, "B L D"]:
         """Embedded tokens R_1, s_1, a_1, R_2, ...; L = 3 T. All inputs in the task's own units."""
         scaled = (returns_to_go / self.config.return_scale).unsqueeze(-1)
-        normed = (observations - self.observation_mean) / self.observation_std
+        if not self.config.grid_size:
+            observations = (observations - self.observation_mean) / self.observation_std
         embedded = (
             self.embed_return(scaled),
-            self.embed_observation(normed),
+            self.embed_observation(observations),
             self.embed_action(actions),
         )
         x = torch.stack(embedded, dim=2).add_(self.embed_time(timesteps).unsqueeze(2))
@@ -103,17 +124,17 @@ class DecisionTransformer(nn.Module):
     def forward(
         self,
         returns_to_go: Float[Tensor, "B T"],
-        observations: Float[Tensor, "B T S"],
-        actions: Float[Tensor, "B T A"],
+        observations: Real[Tensor, "B T S"],
+        actions: Actions,
         timesteps: Int[Tensor, "B T"],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T A"]:
-        """Predicted action of every step; `valid` is False on (left) padding."""
+        """Predicted action of every step, or logits; `valid` is False on (left) padding."""
         x = self.tokens(returns_to_go, observations, actions, timesteps)
         features = self.transformer(x, self._allowed(x.shape[1], valid, x.device), STATE_TOKENS)
-        return torch.tanh(self.predict_action(features).float())
+        return self._predict(features)
 
-    def act(self, prepared: Float[Tensor, "B L P"]) -> Float[Tensor, "B A"]:
+    def act(self, prepared: Float[Tensor, "B L P"]) -> Float[Tensor, "B A"] | Int[Tensor, " B"]:
         """Action of the last step: `forward(...)[:, -1]` for less work.
 
         Args:
@@ -122,13 +143,18 @@ class DecisionTransformer(nn.Module):
         """
         allowed = causal_mask(prepared.shape[1], prepared.device)
         features = self.transformer.advance(prepared, allowed, slice(-1, None))[:, 0]
-        return torch.tanh(self.predict_action(features).float())
+        predicted = self._predict(features)
+        return predicted.argmax(dim=-1) if self.config.discrete else predicted
+
+    def _predict(self, features: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch A"]:
+        predicted = self.predict_action(features).float()
+        return predicted if self.config.discrete else torch.tanh(predicted)
 
     def attention_weights(
         self,
         returns_to_go: Float[Tensor, "B T"],
-        observations: Float[Tensor, "B T S"],
-        actions: Float[Tensor, "B T A"],
+        observations: Real[Tensor, "B T S"],
+        actions: Actions,
         timesteps: Int[Tensor, "B T"],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "layers B H L L"]:
@@ -148,12 +174,8 @@ def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTrans
     """A model shaped for `task`, normalising with the statistics of `dataset`.
 
     Raises:
-        ValueError: an unknown or impossible field in `changes`, or a task with discrete actions.
+        ValueError: an unknown or impossible field in `changes`.
     """
-    if task.discrete:
-        raise ValueError(
-            f"task {task.name!r} has discrete actions; this Decision Transformer gives vectors"
-        )
     known = {field.name for field in fields(DecisionConfig)}
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"unknown Decision Transformer options {unknown}; known: {sorted(known)}")
@@ -162,17 +184,22 @@ def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTrans
         "action_size": task.action_size,
         "horizon": task.horizon,
         "return_scale": task.return_scale,
+        "discrete": task.discrete,
+        "grid_size": task.grid_size,
     }
     model = DecisionTransformer(DecisionConfig(**{**shape, **changes}))
-    mean, std = observation_statistics(dataset)
-    model.observation_mean.copy_(torch.from_numpy(mean))
-    model.observation_std.copy_(torch.from_numpy(std))
+    if not task.discrete:  # numbers of discrete tasks are codes, not quantities
+        mean, std = observation_statistics(dataset)
+        model.observation_mean.copy_(torch.from_numpy(mean))
+        model.observation_std.copy_(torch.from_numpy(std))
     return model
 
 
 def decision_loss(model: DecisionTransformer, batch: dict[str, Tensor]) -> Float[Tensor, ""]:
-    """Mean squared error of the actions over valid steps (DT, section 3)."""
+    """Mean error of the actions over valid steps (DT, section 3): squared, or cross-entropy."""
     predicted = model(**batch)
+    if model.config.discrete:
+        return F.cross_entropy(predicted[batch["valid"]], batch["actions"][batch["valid"]])
     return (predicted - batch["actions"])[batch["valid"]].square().mean()
 
 
@@ -192,7 +219,7 @@ def load_decision(path: str | Path) -> tuple[DecisionTransformer, dict[str, Any]
     arrays, metadata = read_arrays(path)
     known = {field.name for field in fields(DecisionConfig)}
     config = metadata.get("model")
-    if metadata.get("method") != "dt" or not isinstance(config, dict) or set(config) != known:
+    if metadata.get("method") != "dt" or not isinstance(config, dict) or set(config) - known:
         raise BadFile(f"{path}: metadata 'model' is not a Decision Transformer's configuration")
     model = DecisionTransformer(DecisionConfig(**config))
     load_arrays(model, arrays, path)

@@ -1,0 +1,275 @@
+"""LEAP (Chen et al. 2023, "Planning with Sequence Models through Iterative Energy Minimization").
+
+A masked language model of plans. A state stands in front of H actions; every token may look at
+every other one; the model predicts an action whose place holds MASK from the state and from the
+*other* actions, those that come later included. Summed over the places, the negative logarithms of
+these predictions are the plan's energy (`planning.gibbs`): its negative pseudo-log-likelihood.
+
+Facts on the released code (hychen-naza/LEAP at dff7656, which has no licence: read, not used) are
+in the chapter. Departures:
+
+- the state is one token; there it stands again before every action, with the same image;
+- a plan may end: END is an action like any other, predicted and paid for, and what stands behind
+  it is padding, which nobody looks at. There, padding is looked at in training, cannot be
+  predicted, and never occurs in a plan;
+- positions count from the plan's beginning, in training and planning. There a second table counts
+  from the episode's beginning, and planning adds the horizon to it;
+- a training step masks some places of each window (`masks`), not all of them: an estimate of the
+  same sum whose state token is worth more places;
+- maps and missions are read by the encoder of all methods (`grid_encoder`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Real
+from torch import Tensor, nn
+
+from helpers.data.episodes import Dataset
+from helpers.data.windows import observation_statistics, to_single
+from helpers.files import BadFile, read_arrays, write_arrays
+from helpers.models.decision import load_arrays
+from helpers.models.dropout import dropout
+from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
+from helpers.models.transformer import INIT_STD, Transformer, TransformerConfig
+from helpers.tasks import Task
+
+
+@dataclass(frozen=True)
+class LeapConfig:
+    """Shape of a LEAP model; the defaults are its released code's for one-room levels."""
+
+    observation_size: int
+    action_size: int
+    """A, number of actions."""
+    plan_length: int = 5
+    """H, actions of a plan."""
+    masks: int = 2
+    """Places of a window that are masked in a training step, one at a time; H for all of them."""
+    mask_many: bool = False
+    """Mask any number of places together instead, as when a plan is filled from nothing."""
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    dropout: float = 0.1
+    activation: str = "gelu"
+    grid_size: int = 0
+    """Cells along an edge of a grid level; 0 where observations are vectors."""
+    sight: str = "grid"
+    """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
+    oracle: bool = False
+    """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
+
+    def __post_init__(self) -> None:
+        for name in ("plan_length", "masks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; set it to 1 or more")
+
+    @property
+    def end(self) -> int:
+        """The token that says that the plan is over."""
+        return self.action_size
+
+    @property
+    def mask(self) -> int:
+        """The token of a place that is to be predicted."""
+        return self.action_size + 1
+
+    @property
+    def core(self) -> TransformerConfig:
+        """The part that concerns the transformer."""
+        return TransformerConfig(self.width, self.layers, self.heads, self.dropout, self.activation)
+
+
+class Leap(nn.Module):
+    """Predicts each action of a plan from the state and the plan's other actions."""
+
+    observation_mean: Tensor
+    observation_std: Tensor
+
+    def __init__(self, config: LeapConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        if config.grid_size:
+            grid = GridEncoderConfig(config.grid_size, width, config.sight, config.oracle)
+            self.embed_observation = GridEncoder(grid)
+        else:
+            self.embed_observation = nn.Linear(config.observation_size, width)
+        self.embed_action = nn.Embedding(config.action_size + 2, width)
+        self.embed_position = nn.Parameter(torch.empty(config.plan_length + 1, width))
+        nn.init.normal_(self.embed_position, std=INIT_STD)
+        nn.init.normal_(self.embed_action.weight, std=INIT_STD)
+        self.transformer = Transformer(config.core)
+        self.predict = nn.Linear(width, config.action_size + 1)
+        self.register_buffer("observation_mean", torch.zeros(config.observation_size))
+        self.register_buffer("observation_std", torch.ones(config.observation_size))
+
+    def encode(self, observations: Real[Tensor, "B S"]) -> Float[Tensor, "B D"]:
+        """The state tokens."""
+        if not self.config.grid_size:
+            observations = (observations - self.observation_mean) / self.observation_std
+        return self.embed_observation(observations)
+
+    def forward(
+        self, states: Float[Tensor, "B D"], plans: Int[Tensor, "B H"]
+    ) -> Float[Tensor, "B H tokens"]:
+        """Logits over actions and END of every place of plans that may hold END and MASK.
+
+        END stands behind END to the end of a plan; only the first one is looked at.
+        """
+        x, allowed = self.tokens(states, plans)
+        return self.predict(self.transformer(x, allowed, slice(1, None)))
+
+    def tokens(
+        self, states: Float[Tensor, "B D"], plans: Int[Tensor, "B H"]
+    ) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B 1 L L"]]:
+        """Embedded tokens, L = 1 + H, and who may look at whom."""
+        x = torch.cat([states.unsqueeze(1), self.embed_action(plans)], dim=1)
+        x = dropout(x + self.embed_position, self.config.dropout, self.training)
+        seen = F.pad(self.active(plans), (1, 0), value=True)
+        # A row of padding may look as well: nobody reads it, and a softmax needs something.
+        return x, seen[:, None, None, :].expand(-1, -1, x.shape[1], -1)
+
+    def active(self, plans: Int[Tensor, "B H"]) -> Bool[Tensor, "B H"]:
+        """True up to the first END, itself included."""
+        end = plans == self.config.end
+        return end.cumsum(dim=1) - end.long() == 0
+
+    def attention_weights(
+        self, states: Float[Tensor, "B D"], plans: Int[Tensor, "B H"]
+    ) -> Float[Tensor, "layers B heads L L"]:
+        """Exact attention weights among the state and the actions."""
+        return self.transformer.attention_weights(*self.tokens(states, plans))
+
+
+# --- data --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanWindows:
+    """The H actions that follow a step, END behind the last one of an episode that ended."""
+
+    observations: Real[Tensor, "N S"]
+    actions: Int[Tensor, " N"]
+    remaining: Int[Tensor, " N"]
+    """Steps from here to the end of the episode, this one included."""
+    ends: Bool[Tensor, " N"]
+    """Whether the environment ends this step's episode; otherwise the time limit does."""
+    plan_length: int
+    end: int
+
+    def sample(self, rng: np.random.Generator, batch_size: int) -> dict[str, Tensor]:
+        """A batch: `observations` (B, S), `plans` (B, H), `valid` (B, H), `draws` (B, H + 1).
+
+        `valid` is False behind an END and behind the time limit, of which nothing is known;
+        `draws` are uniform numbers that decide what a training step masks.
+        """
+        start = torch.from_numpy(rng.integers(len(self.actions), size=batch_size))
+        offset = torch.arange(self.plan_length)
+        inside = offset < self.remaining[start, None]
+        last = offset == self.remaining[start, None]
+        rows = start[:, None] + torch.where(inside, offset, 0)
+        return {
+            "observations": to_single(self.observations[start]),
+            "plans": torch.where(inside, self.actions[rows], self.end),
+            "valid": inside | (last & self.ends[start, None]),
+            "draws": torch.from_numpy(rng.random((batch_size, self.plan_length + 1))),
+        }
+
+
+def make_plan_windows(dataset: Dataset, model: Leap) -> PlanWindows:
+    """Prepare a dataset for sampling."""
+    step = np.concatenate([np.arange(length) for length in dataset.lengths])
+    return PlanWindows(
+        observations=torch.from_numpy(dataset.observations),
+        actions=torch.from_numpy(np.array(dataset.actions, np.int64)),
+        remaining=torch.from_numpy(np.repeat(dataset.lengths, dataset.lengths) - step),
+        ends=torch.from_numpy(np.repeat(dataset.terminated, dataset.lengths)),
+        plan_length=model.config.plan_length,
+        end=model.config.end,
+    )
+
+
+def leap_loss(model: Leap, batch: dict[str, Tensor]) -> Float[Tensor, ""]:
+    """Mean of -log p(action | the others, state) over masked places.
+
+    An estimate of the paper's pseudo-log-likelihood by the places drawn.
+    """
+    config = model.config
+    states = model.encode(batch["observations"])
+    plans, valid, draws = batch["plans"], batch["valid"], batch["draws"]
+    if config.mask_many:
+        # Any share of the places, and one in any case (the last draw is the share).
+        places = draws[:, :-1].masked_fill(~valid, 2.0)
+        chosen = (places <= draws[:, -1:]) | (places == places.amin(1, keepdim=True))
+        chosen &= valid
+    else:
+        count = min(config.masks, config.plan_length)
+        places = draws[:, :-1].masked_fill(~valid, 2.0).topk(count, dim=1, largest=False).indices
+        chosen = F.one_hot(places, config.plan_length).bool().flatten(0, 1)
+        states, plans, valid = (
+            part.repeat_interleave(count, dim=0) for part in (states, plans, valid)
+        )
+        chosen &= valid
+    logits = model(states, plans.masked_fill(chosen, config.mask))
+    return F.cross_entropy(logits[chosen].float(), plans[chosen])
+
+
+# --- making, writing, reading ------------------------------------------------------------------
+
+
+def make_leap(task: Task, dataset: Dataset, **changes: Any) -> Leap:
+    """A model shaped for `task`.
+
+    Raises:
+        ValueError: an unknown or impossible field in `changes`, or a task whose actions are
+            vectors.
+    """
+    known = {field.name for field in fields(LeapConfig)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"unknown LEAP options {unknown}; known: {sorted(known)}")
+    if not task.discrete:
+        raise ValueError(
+            f"task {task.name!r} has vectors for actions; LEAP plans with numbered ones"
+        )
+    shape = {
+        "observation_size": task.observation_size,
+        "action_size": task.action_size,
+        "grid_size": task.grid_size,
+    }
+    model = Leap(LeapConfig(**{**shape, **changes}))
+    if not task.grid_size:
+        mean, std = observation_statistics(dataset)
+        model.observation_mean.copy_(torch.from_numpy(mean))
+        model.observation_std.copy_(torch.from_numpy(std))
+    return model
+
+
+def save_leap(path: str | Path, model: Leap, metadata: dict[str, Any]) -> None:
+    """Write weights and configuration to one safetensors file."""
+    arrays = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    write_arrays(path, arrays, {**metadata, "method": "leap", "model": asdict(model.config)})
+
+
+def load_leap(path: str | Path) -> tuple[Leap, dict[str, Any]]:
+    """Read a checkpoint of `save_leap`; returns the model in evaluation mode and its metadata.
+
+    Raises:
+        BadFile: not whole, not a LEAP model, or weights of other shapes than its configuration
+            says.
+    """
+    arrays, metadata = read_arrays(path)
+    known = {field.name for field in fields(LeapConfig)}
+    config = metadata.get("model")
+    if metadata.get("method") != "leap" or not isinstance(config, dict) or set(config) != known:
+        raise BadFile(f"{path}: metadata 'model' is not a LEAP model's configuration")
+    model = Leap(LeapConfig(**config))
+    load_arrays(model, arrays, path)
+    return model.eval(), metadata
