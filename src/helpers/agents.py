@@ -7,13 +7,18 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from helpers.data.policies import Policy
+from helpers.models import imitation, value_based
 from helpers.models.decision import DecisionTransformer, load_decision
+from helpers.models.feedforward import load_network
 from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
 from helpers.planning.beam import BeamConfig, BeamPlanner, ValueFunction
+
+Actions = Float[np.ndarray, "n A"] | Int[np.ndarray, " n"]
+"""Vectors, or numbers where the task is discrete."""
 
 
 @runtime_checkable
@@ -23,7 +28,7 @@ class Agent(Protocol):
     def reset(self, n: int) -> None:
         """Begin `n` episodes."""
 
-    def act(self, observations: Float[np.ndarray, "n S"]) -> Float[np.ndarray, "n A"]:
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """Actions for the current observations."""
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
@@ -47,6 +52,29 @@ class PolicyAgent:
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Nothing to remember."""
+
+
+class MemorylessAgent:
+    """A learned policy that looks at the present observation alone (BC, CQL, IQL)."""
+
+    def __init__(self, model: imitation.ClonedPolicy | value_based.QLearner) -> None:
+        self.model = model.eval()
+
+    def reset(self, n: int) -> None:
+        """Nothing to prepare."""
+
+    @torch.inference_mode()
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
+        """The policy's most likely actions, or those of highest value."""
+        return self.model.act(torch.from_numpy(observations)).numpy()
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """Nothing to remember."""
+
+
+def memoryless_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> MemorylessAgent:
+    """The agent of a saved checkpoint; it does what it learned, whatever the targets."""
+    return MemorylessAgent(load_network(checkpoint, imitation.KINDS | value_based.KINDS)[0])
 
 
 class DecisionAgent:

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from helpers.agents import Agent, decision_agent, trajectory_agent
+from helpers.agents import Agent, decision_agent, memoryless_agent, trajectory_agent
 from helpers.data.episodes import Dataset
+from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
-from helpers.models import decision, trajectory
+from helpers.models import decision, feedforward, imitation, trajectory, value_based
 from helpers.planning.beam import BeamConfig
+from helpers.train import ParameterGroup
 
 
 @dataclass(frozen=True)
 class Method:
-    """The five things that a run needs to know."""
+    """What a run needs to know of a method."""
 
     make: Callable[..., nn.Module]
     """Model from task, dataset and changes to its configuration."""
@@ -30,6 +32,10 @@ class Method:
     save: Callable[[Path, Any, dict[str, Any]], None]
     agent: Callable[[dict[str, Any], Path, np.ndarray], Agent]
     """Agent from the run's planner options, a checkpoint and target returns; can be pickled."""
+    groups: Callable[[Any], list[ParameterGroup]] | None = None
+    """Parameters of the model with learning rates of their own; all alike if not given."""
+    after_step: Callable[[Any], None] | None = None
+    """What moves beside the gradient: target networks."""
 
 
 def _decision_windows(dataset: Dataset, model: decision.DecisionTransformer) -> Windows:
@@ -46,6 +52,16 @@ def _trajectory_agent(planner: dict[str, Any], checkpoint: Path, targets: np.nda
     return trajectory_agent(checkpoint, targets, BeamConfig(**planner))
 
 
+def _transitions(dataset: Dataset, model: value_based.QLearner) -> Transitions:
+    return make_transitions(dataset)
+
+
+def _memoryless_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
+    if planner:
+        raise ValueError(f"a memoryless policy does not plan; remove {sorted(planner)}")
+    return memoryless_agent(checkpoint, targets)
+
+
 METHODS = {
     "dt": Method(
         decision.make_decision,
@@ -60,6 +76,30 @@ METHODS = {
         trajectory.trajectory_loss,
         trajectory.save_trajectory,
         _trajectory_agent,
+    ),
+    "bc": Method(
+        imitation.make_imitation,
+        imitation.imitation_transitions,
+        imitation.imitation_loss,
+        feedforward.save_network,
+        _memoryless_agent,
+    ),
+    "cql": Method(
+        value_based.make_cql,
+        _transitions,
+        value_based.cql_loss,
+        feedforward.save_network,
+        _memoryless_agent,
+        groups=value_based.cql_groups,
+        after_step=value_based.QLearner.update_target,
+    ),
+    "iql": Method(
+        value_based.make_iql,
+        _transitions,
+        value_based.iql_loss,
+        feedforward.save_network,
+        _memoryless_agent,
+        after_step=value_based.QLearner.update_target,
     ),
 }
 

@@ -172,10 +172,13 @@ def smoke_version(run: Run) -> Run:
     widest = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
     # Not above what the run itself asks for: one that does not search cannot keep two beams.
     planner = {name: min(size, run.planner.get(name, size)) for name, size in widest.items()}
+    shape = {"width": 16, "layers": 1}
+    if run.method in ("dt", "tt"):
+        shape["context_length"] = 5
     return replace(
         run,
         planner={**run.planner, **planner},
-        model={**run.model, "width": 16, "layers": 1, "context_length": 5},
+        model={**run.model, **shape},
         train={**run.train, "steps": 40, "batch_size": 8, "warmup_steps": 5, "log_every": 10},
         evaluation={**run.evaluation, **small},
     )
@@ -319,7 +322,7 @@ def _train(
         history = train(
             model, method.loss, windows.sample, config,
             seed=run.seed, state_path=work / "state.pt", until=step, device=device,
-            progress=progress,
+            progress=progress, groups=method.groups, after_step=method.after_step,
         )  # fmt: skip
         journal["seconds"] += time.perf_counter() - start
         method.save(saved, model, {"run": asdict(run), "identity": identity, "step": step})
@@ -328,7 +331,7 @@ def _train(
         returns = play(make, seeds=seeds, targets=target).returns if seeds else np.zeros(0)
         journal["checks"].append({"step": step, "returns": _rounded(returns)})
         write_json(journal_path, {**journal, "history": history})
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {**read_json(journal_path), "parameters": parameters}, saved
 
 

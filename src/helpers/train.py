@@ -1,4 +1,4 @@
-"""One training loop for every supervised model: resumable, on CPU or GPU.
+"""One training loop for every method: resumable, on CPU or GPU.
 
 Step n of a run uses randomness derived from (seed, n) alone: the batch from a NumPy generator,
 dropout from a re-seeded torch generator. A training that is killed at any moment and started again
@@ -25,6 +25,8 @@ from helpers.files import BadFile, write_bytes
 Batch = dict[str, Tensor]
 LogRow = dict[str, int | float]
 """step, mean loss, learning rate."""
+ParameterGroup = dict[str, Any]
+"""params, and optionally their rate: a factor on the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class TrainConfig:
     final_learning_rate: float = 1.0
     """Fraction of the learning rate at the last step, reached by a cosine; 1 keeps it constant."""
     gradient_clip: float = 0.25
+    """Bound on the gradient's norm; 0 for none."""
     precision: str = "float32"
     """float32, bfloat16 (autocast), or auto: bfloat16 where the hardware multiplies it faster."""
     log_every: int = 50
@@ -62,6 +65,8 @@ def train(
     until: int | None = None,
     device: str = "cpu",
     progress: bool = True,
+    groups: Callable[[Any], list[ParameterGroup]] | None = None,
+    after_step: Callable[[Any], None] | None = None,
 ) -> list[LogRow]:
     """Train `model` in place up to step `until` (default: the end), resuming from `state_path`.
 
@@ -75,6 +80,9 @@ def train(
         until: stop after this step, for evaluations in between.
         device: cpu or cuda.
         progress: show a bar.
+        groups: the model's parameters in groups with learning rates of their own; default all in
+            one. Others are not trained.
+        after_step: called with the model after each step (target networks).
 
     Returns:
         One row per `log_every` steps: step, mean loss, learning rate.
@@ -85,7 +93,7 @@ def train(
     """
     model.to(device).train()
     optimiser = torch.optim.AdamW(
-        model.parameters(),
+        groups(model) if groups else model.parameters(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,
@@ -101,14 +109,17 @@ def train(
             batch = sample(np.random.default_rng((seed, step)), config.batch_size)
             torch.manual_seed(seed * 1_000_003 + step)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = learning_rate(config, step) * group.get("rate", 1.0)
             with autocast:
                 value = loss(model, {name: x.to(device) for name, x in batch.items()})
             optimiser.zero_grad(set_to_none=True)
             value.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+            if config.gradient_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
             recent.append(value.detach())
             optimiser.step()
+            if after_step:
+                after_step(model)
             step += 1
             bar.update()
             if step % config.log_every == 0 or step == until:

@@ -41,14 +41,14 @@ class Windows:
         rows = start[:, None] + step.clamp(min=0)
         return {
             "returns_to_go": self.returns_to_go[rows],
-            "observations": _single(self.observations[rows]),
-            "actions": _single(self.actions[rows]),
+            "observations": to_single(self.observations[rows]),
+            "actions": to_single(self.actions[rows]),
             "timesteps": self.timesteps[rows],
             "valid": step >= 0,
         }
 
 
-def _single(drawn: Tensor) -> Tensor:
+def to_single(drawn: Tensor) -> Tensor:
     """Doubles as floats; numbers of actions and packed grids as they are."""
     return drawn.float() if drawn.is_floating_point() else drawn
 
