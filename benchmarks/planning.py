@@ -1,10 +1,13 @@
-"""One decision of the Trajectory Transformer at HalfCheetah's shape, on one core.
+"""One decision of the Trajectory Transformer at HalfCheetah's shape, on one core and on all.
 
 25 tokens a step, 4 layers, width 128, context 5, beam 32, 2 expansions, horizon 5; random weights,
 since time does not depend on them. Ours, for one environment and for 16 at once, stands beside the
 naive planner, which for every token passes the whole sequence of every beam through the model
 again. Also printed: the arithmetic that cannot be spared, at the speed this core multiplies large
 matrices, and how near to it we are.
+
+One search is a batch already (32 to 64 rows a token), which leaves little for a batch of searches
+to gain on one core; what it does gain is rows enough for every core.
 
     python -m benchmarks.planning [--json]
 """
@@ -20,6 +23,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,33 +104,35 @@ def main() -> None:
     length = SEARCH.context * SHAPE.step_size + SHAPE.observation_size
     contexts = torch.randint(SHAPE.bins, (TOGETHER, length))
     generator = torch.Generator().manual_seed(0)
-    one, many = [], []
+    cores = os.cpu_count() or 1
+    seconds: dict[tuple[int, int], list[float]] = {}
     for i in range(ROUNDS + 1):
-        alone = timed(lambda: planner.plan(contexts[:1], generator))
-        together = timed(lambda: planner.plan(contexts, generator)) / TOGETHER
-        if i:  # the first round warms up
-            one.append(alone)
-            many.append(together)
+        for threads, envs in ((1, 1), (1, TOGETHER), (cores, 1), (cores, TOGETHER)):
+            torch.set_num_threads(threads)
+            passed = timed(lambda envs=envs: planner.plan(contexts[:envs], generator)) / envs
+            if i:  # the first round warms up
+                seconds.setdefault((threads, envs), []).append(passed)
+    torch.set_num_threads(1)
     naive = timed(lambda: naive_plan(model, contexts[:1], generator))
-    ours = statistics.median(one)
     limit = multiplications() / peak()
-    rows = [
-        {"name": "naive", "ms": 1e3 * naive, "ratio": 1.0},
-        {"name": "ours", "ms": 1e3 * ours, "ratio": naive / ours},
-        {
-            "name": f"ours, {TOGETHER} at once",
-            "ms": 1e3 * statistics.median(many),
-            "ratio": naive / statistics.median(many),
-            "ratio_to_one": statistics.median(a / b for a, b in zip(one, many, strict=True)),
-        },
-        {"name": "arithmetic limit", "ms": 1e3 * limit, "ratio": naive / limit},
-    ]
+    rows: list[dict[str, Any]] = [{"name": "naive", "ms": 1e3 * naive, "ratio": 1.0}]
+    for (threads, envs), times in seconds.items():
+        name = "ours" + (f", {envs} at once" if envs > 1 else "")
+        name += f", {threads} cores" if threads > 1 else ""
+        pairs = zip(seconds[1, 1], times, strict=True)
+        row = {"name": name, "ms": 1e3 * statistics.median(times)}
+        row["ratio"] = 1e3 * naive / row["ms"]
+        row["ratio_to_one"] = statistics.median(a / b for a, b in pairs)
+        rows.append(row)
+    rows.append({"name": "arithmetic limit", "ms": 1e3 * limit, "ratio": naive / limit})
     if "--json" in sys.argv:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
-        print(f"{row['name']:20} {row['ms']:9,.1f} ms a decision   {row['ratio']:7.1f} times naive")
-    print(f"{TOGETHER} environments at once: {rows[2]['ratio_to_one']:.2f} times the decisions")
+        print(
+            f"{row['name']:26} {row['ms']:9,.1f} ms a decision   {row['ratio']:7.1f} times naive",
+            f"  {row['ratio_to_one']:5.2f} times ours" if "ratio_to_one" in row else "",
+        )
 
 
 if __name__ == "__main__":

@@ -7,16 +7,22 @@ import pytest
 import torch
 from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
+from helpers.agents import DecisionAgent
+from helpers.data.catalogue import load_dataset
+from helpers.data.windows import make_windows
 from helpers.files import BadFile
 from helpers.models.decision import (
     DecisionConfig,
     DecisionTransformer,
     decision_loss,
     load_decision,
+    make_decision,
     save_decision,
 )
 from helpers.models.pretrained import from_hugging_face
+from helpers.tasks import get_task
 
+LEVEL = get_task("babyai-gotolocal-s7n5")
 SMALL = DecisionConfig(observation_size=5, action_size=3, context_length=6, horizon=50, width=32,
                        layers=2, heads=2)  # fmt: skip
 
@@ -258,3 +264,64 @@ def test_a_residual_branch_drops_the_same():
     assert (expected == x).any() and not (expected == x).all()
     for a, b in zip((expected, *wanted), (actual, *found), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+# --- numbered actions and grids ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grid_model() -> DecisionTransformer:
+    """A random one for a grid level, loud enough to disagree with itself."""
+    torch.manual_seed(0)
+    data = load_dataset("babyai-gotolocal-s7n5/expert", sample=True)
+    shape = {"context_length": 4, "width": 32, "layers": 2, "heads": 2, "dropout": 0.0}
+    model = make_decision(LEVEL, data, **shape).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0) if parameter.ndim > 1 else parameter
+    return model
+
+
+def test_numbered_actions_are_scored_by_cross_entropy(grid_model):
+    data = load_dataset("babyai-gotolocal-s7n5/expert", sample=True)
+    batch = make_windows(data, 4).sample(np.random.default_rng(0), 16)
+    with torch.no_grad():
+        logits = grid_model(**batch)
+        loss = decision_loss(grid_model, batch)
+    assert logits.shape == (16, 4, LEVEL.action_size)
+    each = -logits.log_softmax(-1).gather(-1, batch["actions"][..., None])[..., 0]
+    assert torch.allclose(loss, each[batch["valid"]].mean(), atol=1e-5)
+
+
+def test_on_a_grid_the_agent_computes_what_training_does(grid_model):
+    """Steps are fed one by one to the agent and all at once to the model."""
+    agent = DecisionAgent(grid_model, np.array([1.0]))
+    agent.reset(1)
+    env = LEVEL.make()
+    seen, taken = [], []
+    observation, _ = env.reset(seed=3)
+    for _ in range(4):
+        seen.append(LEVEL.pack(observation))
+        taken.append(int(agent.act(seen[-1][None])[0]))
+        agent.observe(np.zeros(1))
+        observation, *_ = env.step(taken[-1])
+    env.close()
+    with torch.no_grad():
+        logits = grid_model(
+            returns_to_go=torch.ones(1, 4),
+            observations=torch.from_numpy(np.stack(seen))[None],
+            actions=torch.tensor(taken)[None],
+            timesteps=torch.arange(4)[None],
+            valid=torch.ones(1, 4, dtype=torch.bool),
+        )
+    assert logits.argmax(-1)[0].tolist() == taken
+
+
+def test_a_grid_checkpoint_round_trips(grid_model, tmp_path):
+    path = tmp_path / "dt.safetensors"
+    save_decision(path, grid_model, {})
+    again, _ = load_decision(path)
+    assert again.config == grid_model.config
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), grid_model.parameters(), strict=True)
+    )

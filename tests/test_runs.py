@@ -267,3 +267,16 @@ def test_a_planner_is_only_for_those_who_plan(tmp_path):
     make = agent_maker(METHODS["dt"], {"beam_width": 3}, run.checkpoint_path())
     with pytest.raises(ValueError, match="does not plan; remove"):
         make(np.zeros(1))
+
+
+def test_a_run_can_use_the_first_demonstrations_only(monkeypatch):
+    run = Run("x", "babyai-gotolocal-s7n5", "babyai-gotolocal-s7n5/expert", "bc", 0)
+    fewer = dataclasses.replace(run, demonstrations=3)
+    assert fewer.identity("a") != run.identity("a")
+    sample = catalogue.load_dataset(run.dataset, sample=True)
+    monkeypatch.setattr(catalogue, "load_dataset", lambda *_, **__: sample)
+    monkeypatch.setattr(runs, "known_hash", lambda name: sample.content_hash())
+    assert list(runs._dataset(fewer, sample=False)[0].lengths) == list(sample.lengths[:3])
+    more = dataclasses.replace(run, demonstrations=5)
+    with pytest.raises(BadFile, match="wants 5 demonstrations, but .* has 4 episodes"):
+        runs._dataset(more, sample=False)

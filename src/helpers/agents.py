@@ -11,11 +11,15 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from helpers.data.policies import Policy
+from helpers.envs.grids import grid_layout, unpack
 from helpers.models import imitation, value_based
 from helpers.models.decision import DecisionTransformer, load_decision
 from helpers.models.feedforward import load_network
+from helpers.models.grid_trajectory import POSE, relative_poses
+from helpers.models.leap import Leap, load_leap
 from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
 from helpers.planning.beam import BeamConfig, BeamPlanner, ValueFunction
+from helpers.planning.gibbs import Constraint, GibbsConfig, GibbsPlanner
 
 Actions = Float[np.ndarray, "n A"] | Int[np.ndarray, " n"]
 """Vectors, or numbers where the task is discrete."""
@@ -101,12 +105,17 @@ class DecisionAgent:
         self.returns_to_go = torch.zeros(n, config.horizon + 1)
         self.returns_to_go[:, 0] = torch.from_numpy(self.targets)
         # The present and the last step; older ones live on in the prepared tokens.
-        self.observations = torch.zeros(n, 2, config.observation_size)
-        self.actions = torch.zeros(n, 2, config.action_size)
+        kind = torch.uint8 if config.grid_size else torch.float32
+        self.observations = torch.zeros(n, 2, config.observation_size, dtype=kind)
+        self.actions = (
+            torch.zeros(n, 2, dtype=torch.int64)
+            if config.discrete
+            else torch.zeros(n, 2, config.action_size)
+        )
         self.window = SlidingWindow(3 * config.context_length - 1)
 
     @torch.inference_mode()
-    def act(self, observations: Float[np.ndarray, "n S"]) -> Float[np.ndarray, "n A"]:
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """Deterministic actions given the last K steps."""
         t = self.step
         self.observations[:, 1] = torch.from_numpy(observations)
@@ -205,6 +214,99 @@ class TrajectoryAgent:
 
 def trajectory_agent(
     checkpoint: Path, targets: Float[np.ndarray, " n"], config: BeamConfig | None = None
-) -> TrajectoryAgent:
+) -> TrajectoryAgent | GridTrajectoryAgent:
     """The agent of a saved checkpoint; it asks for as much as it can get, whatever the targets."""
-    return TrajectoryAgent(load_trajectory(checkpoint)[0], config or BeamConfig())
+    model, _ = load_trajectory(checkpoint)
+    kind = GridTrajectoryAgent if model.config.grid_size else TrajectoryAgent
+    return kind(model, config or BeamConfig())
+
+
+class GridTrajectoryAgent:
+    """A Trajectory Transformer on grid levels.
+
+    Plans from the last steps, and from map and mission as the oldest of them saw these.
+    """
+
+    def __init__(self, model: TrajectoryTransformer, config: BeamConfig, *, seed: int = 0) -> None:
+        self.planner = BeamPlanner(model, config)
+        self.model, self.config, self.seed = model, config, seed
+        self.layout = grid_layout(model.config.grid_size, model.config.grid_size)
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes; the draws of the planner restart."""
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.seen: list[np.ndarray] = []
+        self.taken: list[np.ndarray] = []
+        self.planned: list[np.ndarray] = []
+
+    @torch.inference_mode()
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
+        """The next actions of the present plans, or the first ones of new plans."""
+        self.seen = [*self.seen, observations.copy()][-self.config.context - 1 :]
+        if not self.planned:
+            first = torch.from_numpy(self.seen[0])
+            prefix = self.model.embed_map(first)[:, None]
+            plans = self.planner.plan(self._tokens(), self.generator, prefix=prefix)
+            actions = plans.actions[:, : self.config.plan_every, 0].round().astype(np.int64)
+            self.planned = list(actions.T)
+        actions = self.planned.pop(0)
+        self.taken = [*self.taken, actions][-self.config.context :] if self.config.context else []
+        return actions
+
+    def _tokens(self) -> Int[Tensor, "n P"]:
+        """The past in the frame of its first step; nothing was paid yet, or it would be over."""
+        packed = torch.from_numpy(np.stack(self.seen, axis=1))  # (n, steps, S)
+        poses = unpack(packed, self.layout)["pose"]
+        numbers = np.zeros((*poses.shape[:2], self.model.config.step_size))
+        numbers[..., :POSE] = relative_poses(poses, poses[:, 0]).numpy()
+        if self.taken:
+            numbers[:, :-1, POSE] = np.stack(self.taken, axis=1)
+        tokens = torch.from_numpy(self.model.discretiser.encode(numbers)).flatten(1)
+        return tokens[:, : tokens.shape[1] - (self.model.config.step_size - POSE)]
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """A reward is the end."""
+
+
+class LeapAgent:
+    """A LEAP model that carries out a plan, or its beginning, before it makes the next one.
+
+    Environments whose plans have run out are planned for together.
+    """
+
+    def __init__(
+        self,
+        model: Leap,
+        config: GibbsConfig,
+        *,
+        seed: int = 0,
+        constraint: Constraint | None = None,
+    ) -> None:
+        self.planner = GibbsPlanner(model, config, constraint=constraint)
+        self.steps = config.plan_every or model.config.plan_length
+        self.seed = seed
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes; the draws of the planner restart."""
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.plans = np.zeros((n, self.planner.length), np.int64)
+        self.lengths, self.done = np.zeros(n, int), np.zeros(n, int)
+
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
+        """The next actions of the present plans, or the first ones of new plans."""
+        over = np.flatnonzero(self.done >= self.lengths)
+        if len(over):
+            plans = self.planner.plan(torch.from_numpy(observations[over]), self.generator)
+            self.plans[over], self.done[over] = plans.actions, 0
+            self.lengths[over] = np.minimum(plans.lengths, self.steps)
+        actions = self.plans[np.arange(len(observations)), self.done]
+        self.done += 1
+        return actions
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """Rewards do not enter the plan."""
+
+
+def leap_agent(checkpoint: Path, config: GibbsConfig) -> LeapAgent:
+    """The agent of a saved checkpoint."""
+    return LeapAgent(load_leap(checkpoint)[0], config)

@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from helpers.agents import Agent, decision_agent, memoryless_agent, trajectory_agent
+from helpers.agents import Agent, decision_agent, leap_agent, memoryless_agent, trajectory_agent
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
-from helpers.models import decision, feedforward, imitation, trajectory, value_based
+from helpers.models import (
+    decision,
+    feedforward,
+    grid_trajectory,
+    imitation,
+    leap,
+    trajectory,
+    value_based,
+)
 from helpers.planning.beam import BeamConfig
+from helpers.planning.gibbs import GibbsConfig
+from helpers.tasks import Task
 from helpers.train import ParameterGroup
 
 
@@ -48,8 +58,25 @@ def _decision_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarr
     return decision_agent(checkpoint, targets)
 
 
+def _make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> nn.Module:
+    make = grid_trajectory.make_grid_trajectory if task.grid_size else trajectory.make_trajectory
+    return make(task, dataset, **changes)
+
+
+def _trajectory_windows(
+    dataset: Dataset, model: trajectory.TrajectoryTransformer
+) -> grid_trajectory.GridWindows | trajectory.TrajectoryWindows:
+    if model.config.grid_size:
+        return grid_trajectory.make_grid_windows(dataset, model)
+    return trajectory.make_trajectory_windows(dataset, model)
+
+
 def _trajectory_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
     return trajectory_agent(checkpoint, targets, BeamConfig(**planner))
+
+
+def _leap_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
+    return leap_agent(checkpoint, GibbsConfig(**planner))
 
 
 def _transitions(dataset: Dataset, model: value_based.QLearner) -> Transitions:
@@ -71,11 +98,18 @@ METHODS = {
         _decision_agent,
     ),
     "tt": Method(
-        trajectory.make_trajectory,
-        trajectory.make_trajectory_windows,
+        _make_trajectory,
+        _trajectory_windows,
         trajectory.trajectory_loss,
         trajectory.save_trajectory,
         _trajectory_agent,
+    ),
+    "leap": Method(
+        leap.make_leap,
+        leap.make_plan_windows,
+        leap.leap_loss,
+        leap.save_leap,
+        _leap_agent,
     ),
     "bc": Method(
         imitation.make_imitation,

@@ -24,6 +24,7 @@ from helpers.data.tokens import Discretiser, fit_discretiser
 from helpers.files import BadFile, read_arrays, write_arrays
 from helpers.models.decision import load_arrays
 from helpers.models.dropout import dropout
+from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.models.transformer import INIT_STD, Transformer, TransformerConfig, causal_mask
 from helpers.tasks import Task
 
@@ -42,8 +43,9 @@ class TrajectoryConfig:
     """quantile or uniform."""
     discount: float = 0.99
     """Of the value."""
-    termination_penalty: float = -100.0
-    """Reward at a true end, before values are computed."""
+    termination_penalty: float | None = -100.0
+    """Reward at a true end, before values are computed; None leaves it as it is, as a task must
+    whose episodes end with success."""
     action_weight: float = 5.0
     """Of the loss on action tokens; 1 on all others."""
     width: int = 128
@@ -51,6 +53,16 @@ class TrajectoryConfig:
     heads: int = 4
     dropout: float = 0.1
     activation: str = "gelu"
+    actions: int = 0
+    """Number of actions where they are numbered (the only tokens of an action that a plan may
+    hold); 0 where they are vectors."""
+    grid_size: int = 0
+    """Cells along an edge of a grid level, whose map and mission stand in front of the tokens as
+    one more (`grid_trajectory`); 0 where there is none."""
+    sight: str = "grid"
+    """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
+    oracle: bool = False
+    """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
 
     @property
     def step_size(self) -> int:
@@ -84,6 +96,9 @@ class TrajectoryTransformer(nn.Module):
         nn.init.normal_(self.embed_token.weight, std=INIT_STD)
         nn.init.normal_(self.embed_position, std=INIT_STD)
         nn.init.normal_(self.head, std=INIT_STD)
+        if config.grid_size:
+            grid = GridEncoderConfig(config.grid_size, width, config.sight, config.oracle)
+            self.embed_map = GridEncoder(grid)
 
     @property
     def discretiser(self) -> Discretiser:
@@ -99,15 +114,25 @@ class TrajectoryTransformer(nn.Module):
         x = self.embed_token(torch.where(tokens == config.bins, end, rows))
         return x + self.embed_position[first : first + tokens.shape[1]]
 
-    def features(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """What the core makes of each token."""
-        x = dropout(self.embed(tokens), self.config.dropout, self.training)
-        return self.transformer(x, self.allowed(tokens.shape[1], x.device))
+    def features(
+        self, tokens: Int[Tensor, "B L"], prefix: Float[Tensor, "B 1 D"] | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """What the core makes of each token, and of the map in front of them if there is one."""
+        x = self.embed(tokens)
+        allowed = self.allowed(tokens.shape[1], x.device)
+        if prefix is not None:
+            x = torch.cat([prefix, x], dim=1)
+            # Everyone may look at the map; the map looks at itself.
+            allowed = F.pad(F.pad(allowed, (0, 0, 1, 0)), (1, 0), value=True)
+        x = dropout(x, self.config.dropout, self.training)
+        return self.transformer(x, allowed)[:, x.shape[1] - tokens.shape[1] :]
 
-    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L bins"]:
+    def forward(
+        self, tokens: Int[Tensor, "B L"], prefix: Float[Tensor, "B 1 D"] | None = None
+    ) -> Float[Tensor, "B L bins"]:
         """Logits of the token after each one, over N bins and the end."""
         size = self.config.step_size
-        features = self.features(tokens)
+        features = self.features(tokens, prefix)
         batch, length, width = features.shape
         # Token p predicts dimension (p + 1) mod M: with one row in front, steps line up.
         steps = -(-(length + 1) // size)
@@ -149,10 +174,11 @@ def discounted_values(dataset: Dataset, config: TrajectoryConfig) -> Float[np.nd
 
 
 def penalised_rewards(dataset: Dataset, config: TrajectoryConfig) -> Float[np.ndarray, " N"]:
-    """Rewards, with the penalty in place of the last one where the environment ended an episode."""
+    """Rewards, with the penalty (if any) as the last one where the environment ended an episode."""
     rewards = np.array(dataset.rewards, np.float64)
     ends = dataset.starts + dataset.lengths - 1
-    rewards[ends[dataset.terminated]] = config.termination_penalty
+    if config.termination_penalty is not None:
+        rewards[ends[dataset.terminated]] = config.termination_penalty
     return rewards
 
 
@@ -216,7 +242,8 @@ def trajectory_loss(model: TrajectoryTransformer, batch: dict[str, Tensor]) -> F
     """Cross-entropy of the next token, actions weighted; mean over the tokens that count."""
     config = model.config
     tokens, valid = batch["tokens"], batch["valid"][:, 1:]
-    logits = model(tokens[:, :-1])
+    prefix = model.embed_map(batch["observations"])[:, None] if config.grid_size else None
+    logits = model(tokens[:, :-1], prefix)
     weights = torch.ones(config.step_size, device=tokens.device)
     weights[config.observation_size : -2] = config.action_weight
     dimension = torch.arange(1, tokens.shape[1], device=tokens.device) % config.step_size
@@ -230,23 +257,33 @@ def trajectory_loss(model: TrajectoryTransformer, batch: dict[str, Tensor]) -> F
 # --- making, writing, reading ------------------------------------------------------------------
 
 
-def make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> TrajectoryTransformer:
-    """A model shaped for `task`, with a discretiser fitted on `dataset`.
+def configure(shape: dict[str, Any], changes: dict[str, Any]) -> TrajectoryConfig:
+    """A configuration of that shape with changes.
 
     Raises:
-        ValueError: an unknown or impossible field in `changes`, or a task with discrete actions.
+        ValueError: an unknown or impossible field in `changes`.
     """
     known = {field.name for field in fields(TrajectoryConfig)}
     if unknown := sorted(set(changes) - known):
         raise ValueError(
             f"unknown Trajectory Transformer options {unknown}; known: {sorted(known)}"
         )
-    if task.discrete:
-        raise ValueError(f"task {task.name!r} has discrete actions; this model cuts up vectors")
-    shape = {"observation_size": task.observation_size, "action_size": task.action_size}
     config = TrajectoryConfig(**{**shape, **changes})
     if config.bins > 255:
         raise ValueError(f"bins is {config.bins}; tokens are stored as bytes, so at most 255")
+    return config
+
+
+def make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> TrajectoryTransformer:
+    """A model shaped for `task`, with a discretiser fitted on `dataset`.
+
+    Raises:
+        ValueError: an unknown or impossible field in `changes`, or a task with discrete actions.
+    """
+    if task.discrete:
+        raise ValueError(f"task {task.name!r} has discrete actions; this model cuts up vectors")
+    shape = {"observation_size": task.observation_size, "action_size": task.action_size}
+    config = configure(shape, changes)
     model = TrajectoryTransformer(config)
     fitted = fit_discretiser(columns(dataset, config), config.bins, config.discretiser)
     model.edges.copy_(torch.from_numpy(fitted.edges))
@@ -271,7 +308,7 @@ def load_trajectory(path: str | Path) -> tuple[TrajectoryTransformer, dict[str, 
     arrays, metadata = read_arrays(path)
     known = {field.name for field in fields(TrajectoryConfig)}
     config = metadata.get("model")
-    if metadata.get("method") != "tt" or not isinstance(config, dict) or set(config) != known:
+    if metadata.get("method") != "tt" or not isinstance(config, dict) or set(config) - known:
         raise BadFile(f"{path}: metadata 'model' is not a Trajectory Transformer's configuration")
     model = TrajectoryTransformer(TrajectoryConfig(**config))
     load_arrays(model, arrays, path)

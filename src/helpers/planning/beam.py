@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -52,6 +53,9 @@ class BeamConfig:
     """Rewards and values enter the score by their expectation rather than their likeliest bin."""
     use_value: bool = True
     """Whether the value behind the plan's last step counts."""
+    ends: bool = False
+    """Nothing is earned behind a predicted end of the episode. The paper's code has no such rule:
+    it leaves ends to the termination penalty, which a task that ends with success cannot have."""
 
     def __post_init__(self) -> None:
         for name in ("beam_width", "expansions", "horizon", "plan_every"):
@@ -143,7 +147,11 @@ class BeamPlanner:
 
     @torch.inference_mode()
     def plan(
-        self, context: Int[Tensor, "E P"], generator: torch.Generator, record: bool = False
+        self,
+        context: Int[Tensor, "E P"],
+        generator: torch.Generator,
+        record: bool = False,
+        prefix: Float[Tensor, "E 1 D"] | None = None,
     ) -> Plans:
         """Search from the past.
 
@@ -151,6 +159,7 @@ class BeamPlanner:
             context: tokens of the last steps and the present observation; P = t M + S.
             generator: of the draws.
             record: keep the candidates of every step.
+            prefix: what stands in front of the tokens (`TrajectoryTransformer.features`).
 
         Raises:
             ValueError: a context that does not end with an observation.
@@ -162,7 +171,7 @@ class BeamPlanner:
                 f"the context has {first} tokens; whole steps of {size} and an observation of "
                 f"{model.config.observation_size} are needed"
             )
-        search = _Search(self, context, generator)
+        search = _Search(self, context, generator, prefix)
         history = []
         for step in range(config.horizon):
             candidates = search.expand()
@@ -228,18 +237,26 @@ class _Search:
     """The state of one search."""
 
     def __init__(
-        self, planner: BeamPlanner, context: Int[Tensor, "E P"], generator: torch.Generator
+        self,
+        planner: BeamPlanner,
+        context: Int[Tensor, "E P"],
+        generator: torch.Generator,
+        prefix: Float[Tensor, "E 1 D"] | None,
     ) -> None:
         self.planner, self.generator = planner, generator
         model, config = planner.model, planner.config
         self.shape = model.config
         envs, self.position = context.shape
-        visible = model.allowed(self.position)[0, 0, -1]
-        features, self.context = planner.decoder.prefill(model.embed(context), visible)
+        x, visible = model.embed(context), model.allowed(self.position)[0, 0, -1]
+        if prefix is not None:
+            x, visible = torch.cat([prefix, x], dim=1), F.pad(visible, (1, 0), value=True)
+        features, self.context = planner.decoder.prefill(x, visible)
         self.features = features[:, -1:].expand(-1, config.beam_width, -1)
         beams = config.beam_width
         self.grown, self.spare, self.fresh = planner.memory(envs)
         self.earned = torch.zeros(envs, beams)
+        self.going = torch.ones(envs, beams, dtype=torch.bool)
+        """False behind a predicted end."""
         self.identity = torch.zeros(envs, beams, dtype=torch.int64)
         """Beams with equal histories have equal numbers."""
         size = self.shape.observation_size
@@ -265,6 +282,9 @@ class _Search:
         features = self._decode(reward_token, past)
         value_token, values = self._read(features, shape.step_size - 1)
         earned = self.earned.repeat_interleave(config.expansions, dim=1)
+        if config.ends:
+            going = self.going.repeat_interleave(config.expansions, dim=1)
+            rewards, values = rewards * going, values * going
         now = earned + config.discount**self.step * rewards
         tokens = torch.stack([*tokens, reward_token, value_token], dim=-1)
         if self.planner.value is not None:
@@ -278,6 +298,9 @@ class _Search:
     def distinct(self, candidates: _Candidates) -> Float[Tensor, "E C"]:
         """Scores, with minus infinity for all but the first of equal candidates."""
         actions = candidates.tokens[..., : self.shape.action_size]
+        if self.planner.config.ends:
+            going = self.going.repeat_interleave(self.planner.config.expansions, dim=1)
+            actions = actions.masked_fill(~going[..., None], 0)  # all the same behind an end
         envs, count = candidates.scores.shape
         parents = self.identity.repeat_interleave(self.planner.config.expansions, dim=1)
         env = torch.arange(envs)[:, None].expand(-1, count)
@@ -299,6 +322,7 @@ class _Search:
         self.earned = candidates.earned.gather(1, kept)
         self.scores = candidates.scores.gather(1, kept)
         self.features = _rows(candidates.features, kept)
+        self.going = self.going.gather(1, parents)
         self.identity = self.numbers.gather(1, kept)
         new = {
             "actions": _rows(candidates.tokens[..., : self.shape.action_size], kept),
@@ -316,6 +340,9 @@ class _Search:
         shape, config = self.shape, self.planner.config
         past = [self.context, self.grown]
         features = self._decode(self.value_token, past, visible=False)
+        if config.ends:
+            likeliest = self.planner.model.logits(features, 0).argmax(dim=-1)
+            self.going = self.going & (likeliest != shape.bins)
         tokens = []
         for i in range(shape.observation_size):
             logits = self._bins(features, i)
@@ -358,8 +385,11 @@ class _Search:
         return self.planner.decoder.step(x.view(*tokens.shape, -1), past, visible)
 
     def _bins(self, features: Float[Tensor, "E n D"], dimension: int) -> Float[Tensor, "E n N"]:
-        """Logits of the next token, without the end: plans do not stop."""
-        return self.planner.model.logits(features, dimension)[..., :-1]
+        """Logits of the next token, without the end; of numbered actions, those that exist."""
+        shape = self.shape
+        acts = 0 <= dimension - shape.observation_size < shape.action_size
+        count = shape.actions if shape.actions and acts else shape.bins
+        return self.planner.model.logits(features, dimension)[..., :count]
 
     def _read(
         self, features: Float[Tensor, "E n D"], dimension: int
