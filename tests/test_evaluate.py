@@ -81,16 +81,24 @@ def test_episodes_that_end_early_are_counted_to_their_end():
     assert "countdown" not in TASKS
 
     class Idle:
+        kept = []
+
         def reset(self, n):
             self.n = n
 
         def act(self, observations):
+            assert len(observations) == self.n
             return np.zeros((self.n, 1), np.float32)
 
         def observe(self, rewards):
-            pass
+            assert rewards.tolist() == [1.0] * self.n
+
+        def keep(self, rows):
+            self.n = len(rows)
+            self.kept.append(rows.tolist())
 
     played = rollout(Idle(), task, [3, 7, 50])
+    assert Idle.kept == [[1, 2], [1]], "whoever has ended leaves the batch"
     assert played.lengths.tolist() == [3, 7, 20]
     assert played.returns.tolist() == [3.0, 7.0, 20.0]
 
@@ -120,6 +128,23 @@ def test_the_agent_sees_the_window_it_should(layers, heads):
         reward = rng.normal(size=2)
         agent.observe(reward)
         togo.append(togo[-1] - reward)
+
+
+def test_an_agent_goes_on_with_those_that_are_left():
+    """The other episodes' past must stay with them."""
+    rng = np.random.default_rng(0)
+    both, one = small_transformer(np.array([1000.0, 500.0])), small_transformer(np.array([500.0]))
+    both.reset(2)
+    one.reset(1)
+    for t in range(12):
+        seen, paid = rng.normal(size=(2, 17)).astype(np.float32), rng.normal(size=2) * 100
+        if t == 7:
+            both.keep(np.array([1]))
+        if t >= 7:
+            seen, paid = seen[1:], paid[1:]
+        assert np.allclose(both.act(seen)[-1:], one.act(seen[-1:]), atol=1e-5)
+        both.observe(paid)
+        one.observe(paid[-1:])
 
 
 def test_targets_must_match_the_environments():

@@ -204,3 +204,17 @@ def test_the_agent_sees_poses_from_its_oldest_step(model, data):
     seen, expected = agent._tokens()[0], batch["tokens"][same][0, : STEP + POSE]
     known = torch.arange(STEP + POSE) != STEP - 1  # the value is unknown to who acts
     assert torch.equal(seen[known], expected[known])
+
+
+def test_an_agent_goes_on_with_those_that_are_left(model, data):
+    """The likeliest actions do not depend on who else plays."""
+    config = dataclasses.replace(SEARCH, beam_width=1, expansions=1, temperature=0.0, plan_every=2)
+    agents = [GridTrajectoryAgent(model, dataclasses.replace(config, context=1)) for _ in range(2)]
+    agents[0].reset(2)
+    agents[1].reset(1)
+    for t in range(6):
+        seen = np.array(data.observations[[t, t + 6]])
+        if t == 3:
+            agents[0].keep(np.array([1]))
+        both = agents[0].act(seen if t < 3 else seen[1:])
+        assert both[-1:].tolist() == agents[1].act(seen[1:]).tolist()

@@ -364,11 +364,27 @@ def test_learns_and_plays_a_level():
     model = make_leap(TASK, data, width=32, layers=1, heads=2, dropout=0.0)
     windows = make_plan_windows(data, model)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(120):
+    for step in range(300):
         loss = leap_loss(model.train(), windows.sample(np.random.default_rng(step), 16))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     seeds = [int(seed) for seed in data.seeds]
-    played = rollout(LeapAgent(model, GibbsConfig()), TASK, seeds)
+    planner = GibbsConfig(sampler="gibbs", chains=8)
+    played = rollout(LeapAgent(model, planner), TASK, seeds)
     assert (played.returns > 0).all(), "four demonstrations by heart lead to their four goals"
+
+
+def test_an_agent_goes_on_with_those_that_are_left():
+    config = LeapConfig(observation_size=3, action_size=2, plan_length=3, width=16, layers=1,
+                        heads=2, dropout=0.0)  # fmt: skip
+    model = model_of(config)
+    both, one = (LeapAgent(model, GibbsConfig(iterations=2)) for _ in range(2))
+    both.reset(3)
+    one.reset(1)
+    for t in range(7):
+        observations = seen(3, seed=t).numpy()
+        if t == 2:
+            both.keep(np.array([0, 2]))
+        actions = both.act(observations if t < 2 else observations[[0, 2]])
+        assert actions[-1] == one.act(observations[2:])[0]

@@ -38,6 +38,9 @@ class Agent(Protocol):
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Take note of the rewards that followed the last actions."""
 
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Go on with these of the episodes only; the others have ended."""
+
 
 class PolicyAgent:
     """A memoryless policy (behaviour policies, behaviour cloning)."""
@@ -57,6 +60,9 @@ class PolicyAgent:
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Nothing to remember."""
 
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Nothing to forget."""
+
 
 class MemorylessAgent:
     """A learned policy that looks at the present observation alone (BC, CQL, IQL)."""
@@ -74,6 +80,9 @@ class MemorylessAgent:
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Nothing to remember."""
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Nothing to forget."""
 
 
 def memoryless_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> MemorylessAgent:
@@ -139,6 +148,12 @@ class DecisionAgent:
         self.returns_to_go[:, t + 1] = self.returns_to_go[:, t] - torch.from_numpy(rewards).float()
         self.step = t + 1
 
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other episodes."""
+        self.returns_to_go = self.returns_to_go[rows]
+        self.observations, self.actions = self.observations[rows], self.actions[rows]
+        self.window.keep(rows)
+
 
 class SlidingWindow:
     """The last `length` rows of a growing sequence, in a buffer that is seldom shifted."""
@@ -159,6 +174,10 @@ class SlidingWindow:
         self.buffer[:, self.filled : self.filled + new] = rows
         self.filled += new
         return self.buffer[:, max(0, self.filled - self.length) : self.filled]
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other sequences."""
+        self.buffer = self.buffer[rows]
 
 
 def decision_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> DecisionAgent:
@@ -210,6 +229,11 @@ class TrajectoryAgent:
         keep = self.config.context * self.shape.step_size
         grown = torch.cat([self.past, tokens], dim=1)
         self.past = grown[:, max(0, grown.shape[1] - keep) :]
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other episodes."""
+        self.rows, self.past = self.rows[rows], self.past[rows]
+        self.planned = [actions[rows] for actions in self.planned]
 
 
 def trajectory_agent(
@@ -267,6 +291,12 @@ class GridTrajectoryAgent:
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """A reward is the end."""
 
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other episodes."""
+        self.seen = [observations[rows] for observations in self.seen]
+        self.taken = [actions[rows] for actions in self.taken]
+        self.planned = [actions[rows] for actions in self.planned]
+
 
 class LeapAgent:
     """A LEAP model that carries out a plan, or its beginning, before it makes the next one.
@@ -305,6 +335,10 @@ class LeapAgent:
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Rewards do not enter the plan."""
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other episodes."""
+        self.plans, self.lengths, self.done = self.plans[rows], self.lengths[rows], self.done[rows]
 
 
 def leap_agent(checkpoint: Path, config: GibbsConfig) -> LeapAgent:

@@ -39,29 +39,33 @@ class Rollouts:
 def rollout(agent: Agent, task: Task, seeds: list[int], progress: bool = False) -> Rollouts:
     """Play one episode per seed, all at once: each time step is one call of the agent.
 
-    Environments are stepped one after another, those that have ended no more; Gymnasium's vector
-    environment would reset them, play on and merge their infos, for half as much time again.
+    Environments are stepped one after another, and those that have ended leave the batch, so that
+    nobody plans for them; Gymnasium's vector environment would reset them, play on and merge their
+    infos, for half as much time again.
     """
-    n = len(seeds)
     envs = [task.make() for _ in seeds]
     observations = np.stack(
         [task.pack(env.reset(seed=seed)[0]) for env, seed in zip(envs, seeds, strict=True)]
     )
-    agent.reset(n)
-    rewards = np.zeros((n, task.horizon))
-    lengths = np.zeros(n, int)
-    alive = list(range(n))
+    agent.reset(len(seeds))
+    rewards = np.zeros((len(seeds), task.horizon))
+    lengths = np.zeros(len(seeds), int)
+    playing = np.arange(len(seeds))
     for step in tqdm(range(task.horizon), unit="step", disable=not progress, leave=False):
         actions = agent.act(observations)
-        for i in tuple(alive):
-            observation, rewards[i, step], terminated, truncated, _ = envs[i].step(actions[i])
-            observations[i] = task.pack(observation)
+        going = np.ones(len(playing), bool)
+        for row, i in enumerate(playing):
+            observation, rewards[i, step], terminated, truncated, _ = envs[i].step(actions[row])
+            observations[row] = task.pack(observation)
             lengths[i] += 1
-            if terminated or truncated:
-                alive.remove(i)
-        agent.observe(rewards[:, step])
-        if not alive:
+            going[row] = not (terminated or truncated)
+        agent.observe(rewards[playing, step])
+        if not going.any():
             break
+        if not going.all():
+            rows = np.flatnonzero(going)
+            playing, observations = playing[rows], observations[rows]
+            agent.keep(rows)
     for env in envs:
         env.close()
     return Rollouts(rewards, lengths)
