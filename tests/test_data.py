@@ -190,7 +190,7 @@ def test_unknown_names_offer_the_nearest():
         load_dataset("halfcheetah/medum")
     with pytest.raises(UnknownName, match="did you mean .*halfcheetah"):
         get_task("half-cheetah")
-    with pytest.raises(UnknownName, match="known: babyai-gotolocal, .*halfcheetah"):
+    with pytest.raises(UnknownName, match="known: babyai-both, .*halfcheetah"):
         get_task("zzz")
 
 
@@ -437,7 +437,7 @@ def test_no_level_of_the_evaluation_was_in_the_training_data():
     Key-to-Door begins in one of 9 cells, 4 directions and 8 places of the key: all are in the data.
     """
     grids = {name: entry for name, entry in registry().items() if "levels" in entry}
-    assert len(grids) == 22
+    assert len(grids) == 23
     for name, entry in grids.items():
         if name.startswith("babyai"):
             assert entry["tested_levels_met"] == 0

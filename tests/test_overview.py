@@ -8,12 +8,12 @@ from bs4 import BeautifulSoup
 from helpers import paths
 from helpers.data import overview
 from helpers.data.catalogue import DATASETS, registry
-from helpers.tasks import TASKS
+from helpers.tasks import BABYAI_LEVELS, TASKS
 
 
 def test_every_level_has_a_row():
     table = overview.level_table().set_index("level")
-    assert list(table.index) == [n.removeprefix("babyai-") for n in TASKS if "babyai" in n]
+    assert list(table.index) == list(BABYAI_LEVELS)
     row = table.loc["gotoobjmaze-s7"]
     assert row["grid"].split() == ["19", "×", "19"] and row["step limit"] == 441
     assert row["mean length"] == f"{registry()['babyai-gotoobjmaze-s7/expert']['length_mean']:.1f}"

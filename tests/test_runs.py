@@ -180,17 +180,14 @@ def test_on_medium_the_transformer_reaches_the_mean_of_its_data():
 @pytest.mark.parametrize("tier", ["medium", "medium-replay"])
 def test_a_committed_checkpoint_still_gives_its_recorded_returns(tier):
     """The first chunk of the final evaluation, played again."""
-    from functools import partial
-
-    from helpers.agents import decision_agent
     from helpers.evaluate import CHUNK, evaluate
-    from helpers.tasks import get_task
+    from helpers.methods import METHODS, agent_maker
 
     (run,) = (r for r in load_experiments()["dt"] if r.name == f"dt/halfcheetah/{tier}-s0")
     result = read_json(run.result_path())
     recorded = np.array(result["returns"])
     seeds = list(range(runs.FINAL_SEED, runs.FINAL_SEED + CHUNK))
-    make = partial(decision_agent, run.checkpoint_path())
+    make = agent_maker(METHODS["dt"], {}, run.checkpoint_path())
     played = evaluate(make, get_task(run.task), seeds, result["target"])
     # Another processor rounds differently and the dynamics amplify it, so compare distributions.
     spread = recorded.std() / np.sqrt(CHUNK)
@@ -280,3 +277,25 @@ def test_a_run_can_use_the_first_demonstrations_only(monkeypatch):
     more = dataclasses.replace(run, demonstrations=5)
     with pytest.raises(BadFile, match="wants 5 demonstrations, but .* has 4 episodes"):
         runs._dataset(more, sample=False)
+
+
+def test_a_model_can_play_another_task(tmp_path, monkeypatch):
+    """What was trained in a room is tested among lava; nothing is trained."""
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    train, play = load_experiments()["babyai-dt"][0], load_experiments()["lava-dt-avoided"][0]
+    assert play.trainer() == train and play.plays == "babyai-lava"
+    train, play = smoke_version(train), smoke_version(play)
+    monkeypatch.setattr(Run, "trainer", lambda self: train)
+    execute(train, folder=tmp_path, sample=True, progress=False)
+    result = read_json(execute(play, folder=tmp_path, sample=True, progress=False))
+    assert result["run"]["plays"] == "babyai-lava" and len(result["returns"]) == 2
+    assert play.identity("a") != dataclasses.replace(play, plays="").identity("a")
+
+
+def test_an_experiment_may_span_tasks(written):
+    text = ENTRY.replace('task = "halfcheetah"\n', "").replace(
+        '["halfcheetah/medium"]', '["halfcheetah/medium", "babyai-part/expert"]'
+    )
+    cells = load_experiments(written(text + "demonstrations = [50, 500]"))["x"]
+    assert {run.task for run in cells} == {"halfcheetah", "babyai-part"}
+    assert cells[-1].name == "x/babyai-part/expert-n500-s1" and len(cells) == 8

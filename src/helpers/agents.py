@@ -13,13 +13,13 @@ from torch import Tensor
 from helpers.data.policies import Policy
 from helpers.envs.grids import grid_layout, unpack
 from helpers.models import imitation, value_based
-from helpers.models.decision import DecisionTransformer, load_decision
+from helpers.models.decision import DecisionTransformer
 from helpers.models.feedforward import load_network
 from helpers.models.grid_trajectory import POSE, relative_poses
-from helpers.models.leap import Leap, load_leap
+from helpers.models.leap import Leap
 from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
 from helpers.planning.beam import BeamConfig, BeamPlanner, ValueFunction
-from helpers.planning.gibbs import Constraint, GibbsConfig, GibbsPlanner
+from helpers.planning.gibbs import GibbsConfig, GibbsPlanner, GibbsPlans
 
 Actions = Float[np.ndarray, "n A"] | Int[np.ndarray, " n"]
 """Vectors, or numbers where the task is discrete."""
@@ -123,9 +123,16 @@ class DecisionAgent:
         )
         self.window = SlidingWindow(3 * config.context_length - 1)
 
-    @torch.inference_mode()
     def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """Deterministic actions given the last K steps."""
+        scores = self.scores(observations)
+        actions = scores.argmax(dim=-1) if self.model.config.discrete else scores
+        self.take(actions)
+        return actions.numpy()
+
+    @torch.inference_mode()
+    def scores(self, observations: Real[np.ndarray, "n S"]) -> Float[Tensor, "n A"]:
+        """The actions, or the logits of numbered ones; `take` must follow."""
         t = self.step
         self.observations[:, 1] = torch.from_numpy(observations)
         two = slice(t - 1, t + 1) if t else slice(0, 1)
@@ -137,10 +144,12 @@ class DecisionAgent:
         )
         # Of these, the last action and the present return-to-go and state are new.
         new = self.model.transformer.prepare(tokens[:, -4 if t else 0 : -1])
-        actions = self.model.act(self.window.append(new))
         self.observations[:, 0] = self.observations[:, 1]
+        return self.model.scores(self.window.append(new))
+
+    def take(self, actions: Float[Tensor, "n A"] | Int[Tensor, " n"]) -> None:
+        """Note what is done, whoever chose it."""
         self.actions[:, 0] = actions
-        return actions.numpy()
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Lower the returns-to-go by the rewards."""
@@ -178,11 +187,6 @@ class SlidingWindow:
     def keep(self, rows: Int[np.ndarray, " m"]) -> None:
         """Forget the other sequences."""
         self.buffer = self.buffer[rows]
-
-
-def decision_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> DecisionAgent:
-    """The agent of a saved checkpoint."""
-    return DecisionAgent(load_decision(checkpoint)[0], targets)
 
 
 class TrajectoryAgent:
@@ -304,15 +308,8 @@ class LeapAgent:
     Environments whose plans have run out are planned for together.
     """
 
-    def __init__(
-        self,
-        model: Leap,
-        config: GibbsConfig,
-        *,
-        seed: int = 0,
-        constraint: Constraint | None = None,
-    ) -> None:
-        self.planner = GibbsPlanner(model, config, constraint=constraint)
+    def __init__(self, model: Leap, config: GibbsConfig, *, seed: int = 0) -> None:
+        self.planner = GibbsPlanner(model, config)
         self.steps = config.plan_every or model.config.plan_length
         self.seed = seed
 
@@ -326,12 +323,16 @@ class LeapAgent:
         """The next actions of the present plans, or the first ones of new plans."""
         over = np.flatnonzero(self.done >= self.lengths)
         if len(over):
-            plans = self.planner.plan(torch.from_numpy(observations[over]), self.generator)
+            plans = self.plan(observations[over])
             self.plans[over], self.done[over] = plans.actions, 0
             self.lengths[over] = np.minimum(plans.lengths, self.steps)
         actions = self.plans[np.arange(len(observations)), self.done]
         self.done += 1
         return actions
+
+    def plan(self, observations: Real[np.ndarray, "n S"]) -> GibbsPlans:
+        """New plans."""
+        return self.planner.plan(torch.from_numpy(observations), self.generator)
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Rewards do not enter the plan."""
@@ -339,8 +340,3 @@ class LeapAgent:
     def keep(self, rows: Int[np.ndarray, " m"]) -> None:
         """Forget the other episodes."""
         self.plans, self.lengths, self.done = self.plans[rows], self.lengths[rows], self.done[rows]
-
-
-def leap_agent(checkpoint: Path, config: GibbsConfig) -> LeapAgent:
-    """The agent of a saved checkpoint."""
-    return LeapAgent(load_leap(checkpoint)[0], config)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from helpers.agents import Agent, decision_agent, leap_agent, memoryless_agent, trajectory_agent
+from helpers.adaptation import AdaptedDecisionAgent, AdaptedLeapAgent, split_options
+from helpers.agents import Agent, DecisionAgent, LeapAgent, memoryless_agent, trajectory_agent
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
@@ -53,9 +54,13 @@ def _decision_windows(dataset: Dataset, model: decision.DecisionTransformer) -> 
 
 
 def _decision_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
-    if planner:
-        raise ValueError(f"a Decision Transformer does not plan; remove {sorted(planner)}")
-    return decision_agent(checkpoint, targets)
+    rest, adaptation = split_options(planner)
+    if rest:
+        raise ValueError(f"a Decision Transformer does not plan; remove {sorted(rest)}")
+    model, _ = decision.load_decision(checkpoint)
+    if adaptation is None:
+        return DecisionAgent(model, targets)
+    return AdaptedDecisionAgent(model, targets, adaptation)
 
 
 def _make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> nn.Module:
@@ -76,7 +81,11 @@ def _trajectory_agent(planner: dict[str, Any], checkpoint: Path, targets: np.nda
 
 
 def _leap_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
-    return leap_agent(checkpoint, GibbsConfig(**planner))
+    search, adaptation = split_options(planner)
+    model, _ = leap.load_leap(checkpoint)
+    if adaptation is None:
+        return LeapAgent(model, GibbsConfig(**search))
+    return AdaptedLeapAgent(model, GibbsConfig(**search), adaptation)
 
 
 def _transitions(dataset: Dataset, model: value_based.QLearner) -> Transitions:

@@ -7,6 +7,7 @@ result file is *done* when it holds that hash, and *stale* when it holds another
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -72,11 +73,14 @@ class Run:
     """Episodes of the dataset that are used, from its beginning; 0 for all."""
     trained_by: str = ""
     """Experiment whose model of the same dataset and seed is evaluated; nothing is trained."""
+    plays: str = ""
+    """Task of the evaluation, if it is not the one of the data."""
 
     @property
     def name(self) -> str:
         """Such as dt/halfcheetah/medium-s0: also its path under data/results."""
-        return f"{self.experiment}/{self.dataset}-s{self.seed}"
+        count = f"-n{self.demonstrations}" if self.demonstrations else ""
+        return f"{self.experiment}/{self.dataset}{count}-s{self.seed}"
 
     def result_path(self, folder: Path | None = None) -> Path:
         """The result file in `folder`, by default data."""
@@ -90,7 +94,7 @@ class Run:
         """Hash of the configuration and of the data."""
         fields = asdict(self)
         # Absent from the identity where unused: they came when there were results already.
-        for name in ("planner", "trained_by", "demonstrations"):
+        for name in ("planner", "trained_by", "demonstrations", "plays"):
             if not fields[name]:
                 del fields[name]
         if self.trained_by:
@@ -108,7 +112,8 @@ class Run:
             return self
         runs = look_up(load_experiments(), self.trained_by, "experiment")
         for run in runs:
-            if (run.dataset, run.seed, run.method) == (self.dataset, self.seed, self.method):
+            same = ("dataset", "seed", "method", "demonstrations")
+            if all(getattr(run, name) == getattr(self, name) for name in same):
                 return run
         raise BadFile(
             f"experiments.toml: [{self.experiment}] wants {self.dataset} with seed {self.seed} "
@@ -142,28 +147,33 @@ def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
 
 
 def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
-    required = {"task", "method", "datasets", "seeds"}
-    optional = ("model", "train", "evaluation", "planner", "trained_by", "demonstrations")
-    known = required | set(optional)
+    required = {"method", "datasets", "seeds"}
+    options = ("model", "train", "evaluation", "planner")
+    known = required | {"task", "trained_by", "demonstrations", "plays", *options}
     for missing in sorted(required - set(entry)):
         raise BadFile(f"{path}: experiment [{name}] lacks {missing!r}")
     for extra in sorted(set(entry) - known):
         raise BadFile(f"{path}: experiment [{name}] has {extra!r}; known: {sorted(known)}")
     from helpers.methods import METHODS
 
-    get_task(entry["task"])
+    if "task" in entry:
+        get_task(entry["task"])
     look_up(METHODS, entry["method"], "method")
     unknown = set(entry.get("evaluation", {})) - {f.name for f in fields(Evaluation)}
     if unknown:
         raise BadFile(f"{path}: [{name}.evaluation] has unknown {sorted(unknown)}")
-    options = {key: entry.get(key, {}) for key in ("model", "train", "evaluation", "planner")}
-    options |= {key: entry[key] for key in ("trained_by", "demonstrations") if key in entry}
+    given = {key: entry.get(key, {}) for key in options}
+    given |= {key: entry.get(key, "") for key in ("trained_by", "plays")}
+    if given["plays"]:
+        get_task(given["plays"])
     runs = []
     for dataset in entry["datasets"]:
-        if get_spec(dataset).task != entry["task"]:
+        task = get_spec(dataset).task
+        if entry.get("task", task) != task:
             raise BadFile(f"{path}: [{name}] dataset {dataset!r} is not of task {entry['task']!r}")
-        for seed in entry["seeds"]:
-            runs.append(Run(name, entry["task"], dataset, entry["method"], seed, **options))
+        for count, seed in itertools.product(entry.get("demonstrations", [0]), entry["seeds"]):
+            run = Run(name, task, dataset, entry["method"], seed, demonstrations=count, **given)
+            runs.append(run)
     return runs
 
 
@@ -247,7 +257,7 @@ def execute(
     from helpers.evaluate import evaluate
     from helpers.methods import METHODS, agent_maker
 
-    task = get_task(run.task)
+    task = get_task(run.plays or run.task)
     evaluation = Evaluation(**run.evaluation)
     dataset, data_hash = _dataset(run, sample)
     identity = run.identity(data_hash)
@@ -406,15 +416,16 @@ def versions(env_id: str) -> dict[str, str]:
 
 
 def results_table(experiments: dict[str, list[Run]] | None = None) -> list[dict[str, Any]]:
-    """One row per task, dataset, method and metric, from the done results."""
-    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    """One row per experiment, dataset, number of demonstrations and metric, of what is done."""
+    groups: dict[tuple[str, str, str, int, str], list[dict[str, Any]]] = {}
     for runs in (experiments or load_experiments()).values():
         for run in runs:
             if run.state() == "done":
-                key = (run.experiment, run.task, run.dataset, run.method)
+                task = run.plays or run.task
+                key = (run.experiment, task, run.dataset, run.demonstrations, run.method)
                 groups.setdefault(key, []).append(read_json(run.result_path()))
     rows = []
-    for (experiment, task_name, dataset, method), results in sorted(groups.items()):
+    for (experiment, task_name, dataset, count, method), results in sorted(groups.items()):
         task = get_task(task_name)
         returns = np.array([result["returns"] for result in results])
         metrics = {"return": returns, "score": task.normalised_score(returns)}
@@ -428,6 +439,7 @@ def results_table(experiments: dict[str, list[Run]] | None = None) -> list[dict[
                     "task": task_name,
                     "environment": task.env_id,
                     "dataset": dataset,
+                    "demonstrations": count or "all",
                     "method": method,
                     "metric": metric,
                     "seeds": len(results),

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import FlattenObservation
 
+from helpers.envs.adaptation import WithLava
 from helpers.envs.grids import ACTIONS, GridObservation, Layout, grid_layout, pack
 from helpers.envs.mazes import PointCross, lake_map, lake_state, point_map
 from helpers.envs.tables import StartAt
@@ -153,7 +154,7 @@ def _grid_task(
 
 
 # The step limit of a BabyAI level is room size squared, times rooms, times goals of the mission.
-_BABYAI = {
+BABYAI_LEVELS = {
     "gotolocal": ("GoToLocal", 8, 64, {}),
     "gotoredballgrey": ("GoToRedBallGrey", 8, 64, {}),
     "pickup": ("Pickup", 22, 576, {}),
@@ -171,8 +172,16 @@ _BABYAI = {
 def _tasks() -> Iterator[Task]:
     yield _HALFCHEETAH
     yield replace(_HALFCHEETAH, name="halfcheetah-delayed", wrappers=(RewardAtEnd,))
-    for name, (level, size, horizon, options) in _BABYAI.items():
+    for name, (level, size, horizon, options) in BABYAI_LEVELS.items():
         yield _grid_task(f"babyai-{name}", f"minigrid:BabyAI-{level}-v0", size, horizon, **options)
+    # What LEAP is said to do beyond imitation: room models in a maze, lava, two missions at once.
+    # As many steps as in the room, since a Decision Transformer has no embedding of later ones.
+    open_maze = {"doors_open": True, "max_steps": 49}
+    yield _grid_task("babyai-open-s4r2", "minigrid:BabyAI-GoToObjMazeS4R2-v0", 7, 49, **open_maze)
+    room = _grid_task("babyai-lava", "minigrid:BabyAI-GoToLocalS7N5-v0", 7, 49)
+    yield replace(room, wrappers=(WithLava, GridObservation))
+    yield _grid_task("babyai-part", "helpers.envs:GoToPart-v0", 7, 49)
+    yield _grid_task("babyai-both", "helpers.envs:GoToBoth-v0", 7, 49)
     yield _grid_task("key-to-door", "helpers.envs:KeyToDoor-v0", 5, 60, actions=4)
     yield Task(
         name="pointmaze",

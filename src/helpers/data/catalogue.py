@@ -131,6 +131,17 @@ def _babyai() -> Iterator[DatasetSpec]:
         )
 
 
+def _parts() -> Iterator[DatasetSpec]:
+    yield DatasetSpec(
+        "babyai-part/expert",
+        "babyai-part",
+        "the bot, told a colour or a kind",
+        episodes=2_000,
+        seed=250_000_000,
+        behaviour="bot",
+    )
+
+
 def _key_to_door() -> Iterator[DatasetSpec]:
     for count, seed in ((1_000, 200_000_000), (10_000, 210_000_000)):
         yield DatasetSpec(
@@ -179,7 +190,7 @@ def _luck() -> Iterator[DatasetSpec]:
 
 DATASETS = {
     spec.id: spec
-    for family in (_halfcheetah, _babyai, _key_to_door, _stitching, _luck)
+    for family in (_halfcheetah, _babyai, _parts, _key_to_door, _stitching, _luck)
     for spec in family()
 }
 

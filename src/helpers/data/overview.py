@@ -10,7 +10,7 @@ from helpers import paths
 from helpers.data.cards import facts
 from helpers.data.catalogue import DATASETS, DatasetSpec, registry
 from helpers.files import read_json
-from helpers.tasks import TASKS, get_task
+from helpers.tasks import BABYAI_LEVELS, TASKS, get_task
 
 LEAP_LENGTHS = {
     "gotolocal-s7n5": 2367 / 500,
@@ -32,7 +32,7 @@ def level_table() -> pd.DataFrame:
     known = registry()
     rows = []
     for name, task in TASKS.items():
-        if not name.startswith("babyai-"):
+        if name.removeprefix("babyai-") not in BABYAI_LEVELS:
             continue
         level, entry = name.removeprefix("babyai-"), known[f"{name}/expert"]
         width, height, _ = task.layout["grid"]

@@ -4,3 +4,5 @@ import gymnasium
 
 gymnasium.register("KeyToDoor-v0", entry_point="helpers.envs.key_to_door:KeyToDoor")
 gymnasium.register("Gamble-v0", entry_point="helpers.envs.tables:Gamble", max_episode_steps=5)
+gymnasium.register("GoToPart-v0", entry_point="helpers.envs.adaptation:GoToPart")
+gymnasium.register("GoToBoth-v0", entry_point="helpers.envs.adaptation:GoToBoth")

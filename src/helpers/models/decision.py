@@ -135,7 +135,12 @@ class DecisionTransformer(nn.Module):
         return self._predict(features)
 
     def act(self, prepared: Float[Tensor, "B L P"]) -> Float[Tensor, "B A"] | Int[Tensor, " B"]:
-        """Action of the last step: `forward(...)[:, -1]` for less work.
+        """Action of the last step; see `scores`."""
+        scores = self.scores(prepared)
+        return scores.argmax(dim=-1) if self.config.discrete else scores
+
+    def scores(self, prepared: Float[Tensor, "B L P"]) -> Float[Tensor, "B A"]:
+        """Action of the last step, or its logits: `forward(...)[:, -1]` for less work.
 
         Args:
             prepared: `transformer.prepare` of the window's tokens without the last action, which
@@ -143,8 +148,7 @@ class DecisionTransformer(nn.Module):
         """
         allowed = causal_mask(prepared.shape[1], prepared.device)
         features = self.transformer.advance(prepared, allowed, slice(-1, None))[:, 0]
-        predicted = self._predict(features)
-        return predicted.argmax(dim=-1) if self.config.discrete else predicted
+        return self._predict(features)
 
     def _predict(self, features: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch A"]:
         predicted = self.predict_action(features).float()

@@ -44,6 +44,8 @@ class NetworkConfig:
     """Cells along an edge of a grid level; 0 where observations are vectors of numbers."""
     sight: str = "grid"
     """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
+    oracle: bool = False
+    """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
     width: int = 256
     layers: int = 2
     """Hidden layers of every network."""
@@ -77,7 +79,7 @@ def make_encoder(config: NetworkConfig) -> tuple[nn.Module, int]:
     """The encoder of a task's observations, and how many features it gives."""
     if not config.grid_size:
         return VectorEncoder(config.observation_size), config.observation_size
-    encoder = GridEncoderConfig(config.grid_size, config.width, sight=config.sight)
+    encoder = GridEncoderConfig(config.grid_size, config.width, config.sight, config.oracle)
     return GridEncoder(encoder), config.width
 
 
