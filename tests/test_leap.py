@@ -16,6 +16,7 @@ from helpers.files import BadFile, write_arrays
 from helpers.models.leap import (
     Leap,
     LeapConfig,
+    PlaceReader,
     leap_loss,
     load_leap,
     make_leap,
@@ -167,6 +168,20 @@ def test_bad_options():
         make_leap(TASK, data, plan_length=0)
     with pytest.raises(ValueError, match="vectors for actions"):
         make_leap(get_task("halfcheetah"), data)
+
+
+def test_single_places_are_what_the_whole_pass_gives():
+    """Looked up and read out at two places, for one layer and for several."""
+    for layers in (1, 3):
+        model = model_of(dataclasses.replace(SMALL, layers=layers))
+        observations, plans = seen(4), every_plan()
+        count = torch.arange(len(plans))
+        owner, places = count % 4, torch.stack([count % 3, count // 2 % 3], dim=1)
+        with torch.no_grad():
+            whole = model(model.encode(observations)[owner], plans)
+            single = PlaceReader(model, observations)(plans, places, owner)
+        expected = whole.gather(1, places[..., None].expand(-1, -1, whole.shape[-1]))
+        assert torch.allclose(single, expected, atol=1e-5)
 
 
 # --- the search --------------------------------------------------------------------------------

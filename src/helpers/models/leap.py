@@ -149,6 +149,34 @@ class Leap(nn.Module):
         return self.transformer.attention_weights(*self.tokens(states, plans))
 
 
+class PlaceReader:
+    """Logits of single places of many plans about the same observations; without dropout.
+
+    What the first block needs of a token depends on its place and action alone, so it is looked up;
+    the last block computes the places that are asked for.
+    """
+
+    def __init__(self, model: Leap, observations: Real[Tensor, "E S"]) -> None:
+        self.model, core = model, model.transformer
+        state = model.encode(observations) + model.embed_position[0]
+        self.states = core.prepare(state.unsqueeze(1))
+        tokens = model.embed_position[1:, None] + model.embed_action.weight
+        self.table = core.prepare(tokens).flatten(0, 1)
+        self.first = torch.arange(len(tokens)) * tokens.shape[1]
+
+    def __call__(
+        self,
+        plans: Int[Tensor, "rows H"],
+        places: Int[Tensor, "rows Q"],
+        owner: Int[Tensor, " rows"],
+    ) -> Float[Tensor, "rows Q tokens"]:
+        """`Leap.forward` at those places, for plans about the observations of those numbers."""
+        prepared = torch.cat([self.states[owner], F.embedding(plans + self.first, self.table)], 1)
+        seen = F.pad(self.model.active(plans), (1, 0), value=True)
+        allowed = seen[:, None, None, :].expand(-1, -1, prepared.shape[1], -1)
+        return self.model.predict(self.model.transformer.advance(prepared, allowed, places + 1))
+
+
 # --- data --------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from helpers.models.dropout import add_dropped, dropout
@@ -179,14 +179,14 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "B L D"],
         mask: Float[Tensor, "#B 1 Q L"],
-        readout: slice | None = None,
+        readout: slice | Int[Tensor, "B Q"] | None = None,
         return_weights: bool = False,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H Q L"] | None]:
-        """Update the tokens `x[:, readout]` (all of them when None)."""
+        """Update the tokens `readout`: a slice, places of each row, or all of them when None."""
         normed = self.norm_attention(x)
         rows = normed
         if readout is not None:
-            x, rows = x[:, readout], normed[:, readout]
+            x, rows = _rows(x, readout), _rows(normed, readout)
         mixed, weights = self.attention(normed, rows, mask, return_weights)
         return self.after_attention(x, mixed), weights
 
@@ -236,19 +236,20 @@ class Transformer(nn.Module):
         self,
         prepared: Float[Tensor, "B L P"],
         allowed: Bool[Tensor, "#B 1 L L"],
-        readout: slice,
+        readout: slice | Int[Tensor, "B Q"],
     ) -> Float[Tensor, "B Q D"]:
         """Final features of the tokens `readout` from what `prepare` gave; without dropout."""
         x, q, k, v = prepared.chunk(4, dim=-1)
         mask = _additive(allowed, x.dtype)
+        last_mask = _rows(mask.squeeze(1).expand(len(x), -1, -1), readout).unsqueeze(1)
         first, *rest = self.blocks
         if not rest:
-            x, q, mask = x[:, readout], q[:, readout], mask[:, :, readout]
+            x, q, mask = _rows(x, readout), _rows(q, readout), last_mask
         x = first.after_attention(x, first.attention.mix(q, k, v, mask))
         for block in rest[:-1]:
             x, _ = block(x, mask)
         if rest:
-            x, _ = rest[-1](x, mask[:, :, readout], readout)
+            x, _ = rest[-1](x, last_mask, readout)
         return self.norm(x)
 
     def attention_weights(
@@ -261,6 +262,13 @@ class Transformer(nn.Module):
             x, weights = block(x, mask, return_weights=True)
             maps.append(weights)
         return torch.stack(maps)
+
+
+def _rows(x: Float[Tensor, "B L D"], readout: slice | Int[Tensor, "B Q"]) -> Float[Tensor, "B Q D"]:
+    """The tokens asked for."""
+    if isinstance(readout, slice):
+        return x[:, readout]
+    return x.gather(1, readout[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _initialise(module: nn.Module) -> None:

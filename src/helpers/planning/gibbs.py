@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int, Real
 from torch import Tensor
 
-from helpers.models.leap import Leap
+from helpers.models.leap import Leap, PlaceReader
 
 Constraint = Callable[[Int[Tensor, "rows H"], Int[Tensor, " rows"]], Float[Tensor, " rows"]]
 """Energy of plans (END and what stands behind it included) in the environments of those numbers."""
@@ -142,9 +142,8 @@ class GibbsPlanner:
             observations = [observations] * len(self.models)
         envs = len(observations[0])
         rows = envs * config.chains
-        states = [
-            model.encode(seen).repeat_interleave(config.chains, dim=0)
-            for model, seen in zip(self.models, observations, strict=True)
+        readers = [
+            PlaceReader(model, seen) for model, seen in zip(self.models, observations, strict=True)
         ]
         owner = torch.arange(envs).repeat_interleave(config.chains)
         plans = self._begin(proposal, envs).repeat_interleave(config.chains, dim=0)
@@ -157,11 +156,11 @@ class GibbsPlanner:
                 # Behind the END, nothing matters.
                 draws.masked_fill_(~self.models[0].active(plans), 2.0)
                 places = draws.topk(config.block, dim=1, largest=False).indices
-            plans = self._improve(states, plans, places, owner, self._temperature(i), generator)
+            plans = self._improve(readers, plans, places, owner, self._temperature(i), generator)
             if record:
                 history.append(plans.view(envs, config.chains, -1))
-                energies.append(self._energy(states, plans, owner).view(envs, -1))
-        energy = energies[-1] if record else self._energy(states, plans, owner).view(envs, -1)
+                energies.append(self._energy(readers, plans, owner).view(envs, -1))
+        energy = energies[-1] if record else self._energy(readers, plans, owner).view(envs, -1)
         best = energy.argmin(dim=1)
         chosen = plans.view(envs, config.chains, -1)[torch.arange(envs), best]
         return GibbsPlans(
@@ -177,8 +176,8 @@ class GibbsPlanner:
         self, observations: Real[Tensor, "E S"], plans: Int[Tensor, "E H"]
     ) -> Float[Tensor, " E"]:
         """Energy of one plan for each environment."""
-        states = [model.encode(observations) for model in self.models]
-        return self._energy(states, plans, torch.arange(len(plans)))
+        readers = [PlaceReader(model, observations) for model in self.models]
+        return self._energy(readers, plans, torch.arange(len(plans)))
 
     def _begin(self, proposal: Int[Tensor, "E H"] | None, envs: int) -> Int[Tensor, "E H"]:
         if proposal is None:
@@ -204,7 +203,7 @@ class GibbsPlanner:
 
     def _improve(
         self,
-        states: list[Float[Tensor, "rows D"]],
+        readers: list[PlaceReader],
         plans: Int[Tensor, "rows H"],
         places: Int[Tensor, "rows block"],
         owner: Int[Tensor, " rows"],
@@ -213,9 +212,7 @@ class GibbsPlanner:
     ) -> Int[Tensor, "rows H"]:
         """Fill `places` anew, given what stands elsewhere."""
         masked = plans.scatter(1, places, self.mask)
-        logits = self._logits(states, masked).gather(
-            1, places[..., None].expand(-1, -1, self.actions + 1)
-        )
+        logits = self._logits(readers, masked, places, owner)
         # An empty plan would never be left again.
         logits[..., self.actions].masked_fill_(places == 0, float("-inf"))
         if self.constraint is not None:
@@ -229,14 +226,15 @@ class GibbsPlanner:
         plans = plans.scatter(1, places, tokens)
         return plans.masked_fill(~self.models[0].active(plans), self.actions)
 
+    @staticmethod
     def _logits(
-        self, states: list[Float[Tensor, "rows D"]], plans: Int[Tensor, "rows H"]
-    ) -> Float[Tensor, "rows H tokens"]:
+        readers: list[PlaceReader],
+        plans: Int[Tensor, "rows H"],
+        places: Int[Tensor, "rows Q"],
+        owner: Int[Tensor, " rows"],
+    ) -> Float[Tensor, "rows Q tokens"]:
         """Log-probabilities, summed over models."""
-        return sum(
-            model(state, plans).log_softmax(dim=-1)
-            for model, state in zip(self.models, states, strict=True)
-        )
+        return sum(reader(plans, places, owner).log_softmax(dim=-1) for reader in readers)
 
     def _constraints(
         self, plans: Int[Tensor, "rows H"], places: Int[Tensor, "rows block"],
@@ -256,19 +254,15 @@ class GibbsPlanner:
 
     def _energy(
         self,
-        states: list[Float[Tensor, "rows D"]],
+        readers: list[PlaceReader],
         plans: Int[Tensor, "rows H"],
         owner: Int[Tensor, " rows"],
     ) -> Float[Tensor, " rows"]:
         """Negative pseudo-log-likelihood: every place masked in turn, in one batch."""
         rows = len(plans)
-        eye = torch.eye(self.length, dtype=torch.bool)
-        copies = plans.repeat_interleave(self.length, dim=0)
-        masked = copies.masked_fill(eye.repeat(rows, 1), self.mask)
-        active = self.models[0].active(plans)
-        repeated = [state.repeat_interleave(self.length, dim=0) for state in states]
-        logits = self._logits(repeated, masked).view(rows, self.length, self.length, -1)
-        own = logits.diagonal(dim1=1, dim2=2).transpose(1, 2)  # (rows, H, tokens)
-        chosen = own.gather(2, plans.clamp(max=self.actions)[..., None])[..., 0]
-        energy = -(chosen * active).sum(dim=1)
+        places = torch.arange(self.length).repeat(rows)[:, None]
+        masked = plans.repeat_interleave(self.length, dim=0).scatter(1, places, self.mask)
+        logits = self._logits(readers, masked, places, owner.repeat_interleave(self.length))
+        chosen = logits[:, 0].gather(1, plans.clamp(max=self.actions).view(-1, 1))
+        energy = -(chosen.view(rows, -1) * self.models[0].active(plans)).sum(dim=1)
         return energy if self.constraint is None else energy + self.constraint(plans, owner)
