@@ -123,6 +123,38 @@ def run(
             print(execute(cell, workers=workers, device=device))
 
 
+def sweep(
+    experiments: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    only: str = "",
+    workers: int | None = None,
+    address: str = "",
+    retries: int = 1,
+) -> None:
+    """Train and evaluate what is missing or stale, several runs at a time.
+
+    Args:
+        experiments: tables of experiments.toml, such as dt babyai-leap.
+        only: keep the runs whose name contains this, such as -s0.
+        workers: processes on this machine; default one a core.
+        address: of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers are used instead.
+        retries: further attempts at a run that failed.
+    """
+    from helpers.names import look_up
+    from helpers.runs import load_experiments
+    from helpers.sweep import sweep
+
+    known = load_experiments()
+    cells = [cell for name in experiments for cell in look_up(known, name, "experiment")]
+    chosen = [cell for cell in cells if only in cell.name]
+    if not chosen:
+        raise ValueError(f"no run of {list(experiments)} contains {only!r}")
+    summary = sweep(chosen, workers=workers, address=address, retries=retries)
+    print(summary)
+    if summary.failed:
+        raise RuntimeError(f"{len(summary.failed)} of {len(chosen)} runs failed; see above")
+
+
 def results(json: bool = False) -> None:
     """Print the table of all results: mean over seeds and episodes with 95 % intervals.
 
@@ -189,6 +221,7 @@ COMMANDS = {
     "train": train,
     "policy": policy,
     "run": run,
+    "sweep": sweep,
     "results": results,
     "notebooks": notebooks,
     "book": book,

@@ -1,0 +1,120 @@
+"""Sweeps: local processes, a real Dask cluster, workers that die, runs that cannot succeed."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from helpers import __main__ as command_line
+from helpers import paths
+from helpers.files import read_json
+from helpers.runs import Run, load_experiments, smoke_version
+from helpers.sweep import Summary, sweep
+
+
+def cells(count: int = 4) -> list[Run]:
+    """Small runs that differ in their seed."""
+    run = smoke_version(load_experiments()["dt"][0])
+    longer = {**run.train, "steps": 150}
+    return [dataclasses.replace(run, seed=seed, train=longer) for seed in range(count)]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The runs, done by processes of this machine."""
+    folder = tmp_path_factory.mktemp("local")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(paths, "WORK", folder / "work")
+    summary = sweep(cells(), workers=2, folder=folder, sample=True, progress=False)
+    yield folder, summary
+    patch.undo()
+
+
+def same_results(folder, other) -> bool:
+    for run in cells():
+        mine, theirs = (read_json(run.result_path(place)) for place in (folder, other))
+        if any(mine[key] != theirs[key] for key in ("returns", "checkpoint_sha256", "identity")):
+            return False
+    return True
+
+
+def test_processes_do_every_run(local):
+    folder, summary = local
+    assert sorted(summary.done) == [run.name for run in cells()]
+    assert not summary.failed and not summary.skipped
+    assert len(list((folder / "results").rglob("*.json"))) == len(cells())
+    assert not list(folder.rglob("*.part"))
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two workers, each a process of its own that nothing restarts."""
+    file = tmp_path / "scheduler.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0",
+               "--no-dashboard", "--scheduler-file", str(file)]  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    processes = [subprocess.Popen(command, **quiet)]
+    while not file.exists():
+        time.sleep(0.1)
+    for _ in range(2):
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file",
+                  str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard",
+                  "--local-directory", str(tmp_path / "dask")]  # fmt: skip
+        processes.append(subprocess.Popen(worker, **quiet))
+    yield json.loads(file.read_text())["address"], processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_may_die_in_the_middle(local, cluster, tmp_path, monkeypatch):
+    """Every run is done once, none is half-written, and results are those of local processes."""
+    address, (_, victim, _) = cluster
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    folder = tmp_path / "dask-results"
+    killed = []
+    note = Summary.note
+
+    def note_and_kill(self, run, error):
+        if not killed:
+            victim.send_signal(signal.SIGKILL)
+            killed.append(run.name)
+        note(self, run, error)
+
+    monkeypatch.setattr(Summary, "note", note_and_kill)
+    summary = sweep(cells(), address=address, folder=folder, sample=True, progress=False)
+    assert killed and victim.wait() == -signal.SIGKILL
+    assert sorted(summary.done) == [run.name for run in cells()]
+    assert not summary.failed
+    assert not list(folder.rglob("*.part"))
+    assert same_results(folder, local[0])
+
+
+def test_what_cannot_succeed_is_told_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    good, bad = cells(1)[0], dataclasses.replace(cells(1)[0], seed=7, model={"widht": 3})
+    summary = sweep([good, bad], workers=1, folder=tmp_path, sample=True, progress=False)
+    assert summary.done == [good.name]
+    assert "widht" in summary.failed[bad.name]
+    assert str(summary).startswith("1 done, 0 skipped, 1 failed\n  dt/halfcheetah/medium-s7: Value")
+
+
+def test_done_runs_are_skipped(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["helpers", "sweep", "dt", "--only", "medium-s0"])
+    assert command_line.main() == 0
+    assert capsys.readouterr().out.startswith("0 done, 1 skipped, 0 failed")
+
+
+def test_no_scheduler_no_sweep(monkeypatch, capsys):
+    monkeypatch.setattr("helpers.runs.Run.state", lambda self: "missing")
+    arguments = ["helpers", "sweep", "dt", "--address", "tcp://127.0.0.1:9"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    assert command_line.main() == 1
+    assert "tcp://127.0.0.1:9" in capsys.readouterr().err
