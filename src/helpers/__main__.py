@@ -155,12 +155,16 @@ def sweep(
         raise RuntimeError(f"{len(summary.failed)} of {len(chosen)} runs failed; see above")
 
 
-def results(json: bool = False) -> None:
+def results(json: bool = False, check: int = 0, seed: int = 0) -> None:
     """Print the table of all results: mean over seeds and episodes with 95 % intervals.
 
     Args:
         json: machine-readable rows instead of a table.
+        check: compute so many random results again instead, and fail if one differs.
+        seed: of the choice.
     """
+    if check:
+        return recheck_results(check, seed)
     from helpers.runs import results_table
 
     rows = results_table()
@@ -174,6 +178,19 @@ def results(json: bool = False) -> None:
     columns = ["task", "dataset", "method", "metric", "seeds", "episodes", "score", "low", "high"]
     table = pd.DataFrame(rows, columns=[*columns, "environment", "experiment"])
     print(table.to_string(index=False, float_format=lambda value: f"{value:,.1f}"))
+
+
+def recheck_results(count: int, seed: int) -> None:
+    """Compute random results again; raises if one differs by more than the tolerance."""
+    from helpers.recheck import recheck
+    from helpers.runs import load_experiments
+
+    runs = [run for some in load_experiments().values() for run in some]
+    rows = recheck(runs, count, seed)
+    for row in rows:
+        print(row)
+    if failed := [row.name for row in rows if not row.passed]:
+        raise RuntimeError(f"{len(failed)} of {len(rows)} results are not reproduced: {failed}")
 
 
 def notebooks(

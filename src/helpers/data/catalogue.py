@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from helpers import paths
@@ -214,7 +216,13 @@ def get_spec(dataset_id: str) -> DatasetSpec:
 def registry() -> dict[str, Any]:
     """Content hash, sizes and returns of each collected dataset (data/registry.json)."""
     path = paths.DATA / "registry.json"
-    return read_json(path) if path.exists() else {}
+    return dict(_read_registry(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+@lru_cache(maxsize=4)
+def _read_registry(path: Path, changed: int) -> dict[str, Any]:
+    """Read once until the file changes: the state of hundreds of runs depends on it."""
+    return read_json(path)
 
 
 def known_hash(dataset_id: str) -> str:
