@@ -429,6 +429,98 @@ def test_cached_mask_slips(answer, message):
         exercises.check_cached_mask(answer)
 
 
+def plan_energy(scores, plan, end, used=1):
+    length = min(int((plan != end).sum()) + used, len(plan))
+    return -scores[np.arange(length), plan[:length]].sum()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda s, p, e: -s[np.arange(4), p].sum(), "padding and costs nothing"),
+        (lambda s, p, e: plan_energy(s, p, e, used=0), "END is paid for"),
+        (lambda s, p, e: -plan_energy(s, p, e), "sign is the wrong way"),
+        (lambda s, p, e: plan_energy(s, p, e) / 3, "not their mean"),
+        (lambda s, p, e: np.exp(-plan_energy(s, p, e)), "probabilities multiplied"),
+        (lambda s, p, e: -s[:3].max(axis=1).sum(), "likeliest word of each place"),
+        (lambda s, p, e: -s[np.arange(3), p[:3]].sum(), "this plan has no END"),
+        (lambda s, p, e: None, "forget `return`"),
+    ],
+)
+def test_plan_energy_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_plan_energy(answer)
+
+
+def gibbs_iteration(predict, plan, place, mask, temperature, uniform, masked=True, row=None):
+    changed = plan.copy()
+    changed[place] = mask if masked else plan[place]
+    scores = predict(changed)[place if row is None else row] / temperature
+    probabilities = np.exp(scores) / np.exp(scores).sum()
+    changed[place] = (probabilities.cumsum() <= uniform).sum()
+    return changed
+
+
+def gibbs_likeliest(predict, plan, place, mask, temperature, uniform):
+    changed = gibbs_iteration(predict, plan, place, mask, 1.0, 0.0)
+    masked = plan.copy()
+    masked[place] = mask
+    changed[place] = predict(masked)[place].argmax()
+    return changed
+
+
+def gibbs_in_place(predict, plan, place, mask, temperature, uniform):
+    plan[place] = mask
+    plan[place] = gibbs_iteration(predict, plan, place, mask, temperature, uniform)[place]
+    return plan
+
+
+def gibbs_masked(predict, plan, place, mask, temperature, uniform):
+    changed = plan.copy()
+    changed[place] = mask
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda *given: gibbs_iteration(*given, masked=False), "was not masked"),
+        (lambda f, p, i, m, t, u: gibbs_iteration(f, p, i, m, 1 / t, u), "you multiplied"),
+        (lambda f, p, i, m, t, u: gibbs_iteration(f, p, i, m, 1.0, u), "temperature is missing"),
+        (gibbs_likeliest, "likeliest word"),
+        (lambda *given: gibbs_iteration(*given, row=0), "another place"),
+        (gibbs_in_place, "changed the plan"),
+        (gibbs_masked, "MASK is left"),
+        (lambda *given: None, "forget `return`"),
+        (lambda *given: gibbs_iteration(*given)[given[2]], "shape is"),
+    ],
+)
+def test_gibbs_iteration_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_gibbs_iteration(answer)
+
+
+def no_left(plans, environments):
+    return 1000.0 * (plans == 0).sum(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda p, e: -no_left(p, e), "sign is the wrong way"),
+        (lambda p, e: (p == 0).sum(dim=1), "the model outvotes"),
+        (lambda p, e: 1000.0 * (p == 0).any(dim=1), "not each plan"),
+        (lambda p, e: no_left(p[:, :1], e), "only the first action"),
+        (lambda p, e: no_left(p - 1, e), "left is action 0"),
+        (lambda p, e: no_left(p, e).sum(), "shape is"),
+        (lambda p, e: None, "forget `return`"),
+    ],
+)
+def test_no_left_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_no_left(answer)
+
+
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
@@ -440,4 +532,7 @@ def test_right_answers_pass(capsys):
     exercises.check_quantile_round_trip(quantile_round_trip)
     exercises.check_nucleus(nucleus)
     exercises.check_cached_mask(cached_mask)
-    assert capsys.readouterr().out.count("correct") == 10
+    exercises.check_plan_energy(plan_energy)
+    exercises.check_gibbs_iteration(gibbs_iteration)
+    exercises.check_no_left(no_left)
+    assert capsys.readouterr().out.count("correct") == 13

@@ -237,12 +237,13 @@ def test_a_model_is_trained_once_and_played_by_several_planners(planned, tmp_pat
 
 def test_smoke_widens_no_search():
     """A greedy planner with a beam of two would be refused."""
-    names = ("tt", "tt-greedy")
+    names = ("tt", "tt-greedy", "babyai-tt")
     small = {name: smoke_version(load_experiments()[name][0]).planner for name in names}
     assert small["tt"] == {"beam_width": 2, "horizon": 2, "context": 2}
     assert small["tt-greedy"] == {
         "beam_width": 1, "expansions": 1, "horizon": 1, "temperature": 0.0, "context": 2
     }  # fmt: skip
+    assert small["babyai-tt"]["plan_every"] == small["babyai-tt"]["horizon"] == 2
 
 
 def test_the_trainer_is_part_of_the_identity(planned, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.files import BadFile
-from helpers.train import Diverged, TrainConfig, learning_rate, train
+from helpers.train import Diverged, TrainConfig, learning_rate, seconds_spent, train
 
 CONFIG = TrainConfig(steps=40, batch_size=4, learning_rate=1e-2, warmup_steps=5, save_every=10,
                      log_every=10)  # fmt: skip
@@ -71,6 +71,15 @@ def test_training_in_pieces_gives_the_same_weights(tmp_path):
     for until in (13, 20, 40):
         pieces = fit(tmp_path / "pieces.pt", until=until)
     assert torch.equal(whole.weight, pieces.weight)
+
+
+def test_time_is_counted_over_all_pieces(tmp_path):
+    path, spent = tmp_path / "s.pt", [0.0]
+    for until in (13, 20, 40):
+        fit(path, until=until)
+        spent.append(seconds_spent(path))
+        time.sleep(0.2)  # between the pieces: not training
+    assert 0 < spent[1] < spent[2] < spent[3] < spent[1] + 0.4
 
 
 def test_another_seed_gives_other_weights(tmp_path):

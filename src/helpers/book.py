@@ -23,8 +23,8 @@ from helpers.files import read_json, write_bytes, write_json
 
 PROFILES = ("smoke", "book", "full")
 DEPENDENCIES = ("src/helpers/**/*.py", "data/registry.json", "data/policies/*", "data/samples/**/*",
-                "data/checkpoints/**/*", "data/results/**/*", "experiments.toml",
-                "requirements.lock")  # fmt: skip
+                "data/checkpoints/**/*", "data/results/**/*", "data/published/*",
+                "experiments.toml", "requirements.lock")  # fmt: skip
 """What a chapter's outputs may depend on beside its own source, relative to the root."""
 
 

@@ -522,3 +522,123 @@ def check_cached_mask(cached_mask: Callable[[int, int, int], Tensor]) -> None:
     one = torch.arange(7) % 3 != 2
     compare(cached_mask(6, 1, 3), one[None], {}, what="cached mask of a single token")
     _passed("cached mask")
+
+
+def check_plan_energy(plan_energy: Callable[..., Numbers]) -> None:
+    """Chapter 6: energy of a plan, from (log_probabilities, plan, end)."""
+    table = np.array(
+        [[0.2, 0.6, 0.1, 0.1], [0.3, 0.4, 0.1, 0.2], [0.2, 0.3, 0.1, 0.4], [0.1, 0.1, 0.5, 0.3]]
+    )
+    scores, plan, end = np.log(table), np.array([1, 0, 3, 3]), 3
+    chosen = scores[np.arange(4), plan]
+    compare(
+        plan_energy(scores, plan, end),
+        -chosen[:3].sum(),
+        {
+            "what stands behind the first END is padding and costs nothing": -chosen.sum(),
+            "END is paid for like any other word: the sum runs up to the first one, itself "
+            "included": -chosen[:2].sum(),
+            "the sign is the wrong way round: likely plans have a low energy": chosen[:3].sum(),
+            "the energy is a sum over places, not their mean": -chosen[:3].mean(),
+            "these are probabilities multiplied; add their negative logarithms": float(
+                np.exp(chosen[:3].sum())
+            ),
+            "you took the likeliest word of each place; take the plan's own": -scores[:3]
+            .max(axis=1)
+            .sum(),
+        },
+        what="energy of a plan",
+    )
+    whole = np.array([1, 0, 2, 2])
+    compare(
+        plan_energy(scores, whole, end),
+        -scores[np.arange(4), whole].sum(),
+        {
+            "this plan has no END, so all of its places count": -scores[np.arange(3), whole[:3]]
+            .sum()
+            .item()
+        },
+        what="energy of a plan without END",
+    )
+    _passed("energy of a plan")
+
+
+def check_gibbs_iteration(gibbs_iteration: Callable[..., ArrayLike]) -> None:
+    """Chapter 6: (predict, plan, place, mask, temperature, uniform) to a plan with a new word."""
+    mask = 3
+    places = np.array([[0.0, 1.0, -1.0], [0.5, 0.0, 0.2], [-0.3, 0.4, 0.9]])
+    influence = np.array([[1.5, 0.0, -1.0], [-0.5, 1.0, 0.3], [0.2, -0.8, 1.2], [0.0, 0.0, 0.0]])
+
+    def predict(plan: ArrayLike) -> np.ndarray:
+        return places + influence[np.asarray(plan, int)].sum(axis=0)
+
+    def drawn(scores: np.ndarray, uniform: float) -> int:
+        weights = np.exp(scores - scores.max())
+        return int((weights.cumsum() / weights.sum() <= uniform).sum())
+
+    plan = np.array([2, 0, 1])
+    cases = [(i, t, u) for i in range(3) for t in (0.4, 2.5) for u in (0.07, 0.3, 0.55, 0.8, 0.95)]
+
+    def replies(choose: Callable[[int, np.ndarray, float, float], int], masked: bool = True):
+        rows = []
+        for place, temperature, uniform in cases:
+            seen, new = plan.copy(), plan.copy()
+            seen[place] = mask if masked else plan[place]
+            new[place] = choose(place, predict(seen), temperature, uniform)
+            rows.append(new)
+        return np.stack(rows)
+
+    kept = plan.copy()
+    answers = []
+    for place, temperature, uniform in cases:
+        answers.append(gibbs_iteration(predict, plan, place, mask, temperature, uniform))
+        if not np.array_equal(plan, kept):
+            raise AssertionError(
+                "Gibbs iteration: your function changed the plan it was given; copy it first"
+            )
+    if any(answer is None for answer in answers):
+        raise AssertionError(
+            "Gibbs iteration: your function returned None; did you forget `return`?"
+        )
+    compare(
+        np.stack([np.asarray(answer) for answer in answers]),
+        replies(lambda i, s, t, u: drawn(s[i] / t, u)),
+        {
+            "the word was not masked, so the model saw what it should predict": replies(
+                lambda i, s, t, u: drawn(s[i] / t, u), masked=False
+            ),
+            "divide the logits by the temperature; you multiplied": replies(
+                lambda i, s, t, u: drawn(s[i] * t, u)
+            ),
+            "the temperature is missing": replies(lambda i, s, t, u: drawn(s[i], u)),
+            "this is the likeliest word, what LEAP's released code writes; draw one": replies(
+                lambda i, s, t, u: int(s[i].argmax())
+            ),
+            "you read the prediction of another place": replies(
+                lambda i, s, t, u: drawn(s[0] / t, u)
+            ),
+            "MASK is left in the plan": replies(lambda i, s, t, u: mask),
+        },
+        what="Gibbs iteration",
+    )
+    _passed("Gibbs iteration")
+
+
+def check_no_left(no_left: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Chapter 6: an energy of 1,000 for each left turn, from (plans, environments)."""
+    plans = torch.tensor([[0, 2, 0, 7, 7], [2, 0, 2, 2, 2], [1, 1, 2, 7, 7]])
+    turns = torch.tensor([2.0, 1.0, 0.0])
+    compare(
+        no_left(plans, torch.arange(3)),
+        1000 * turns,
+        {
+            "the sign is the wrong way round: what is forbidden has a high energy": -1000 * turns,
+            "these are the left turns; each costs 1,000, or the model outvotes you": turns,
+            "each left turn costs 1,000, not each plan that has one": 1000 * (turns > 0),
+            "only the first action of each plan counts in yours; look at all of them": 1000
+            * (plans[:, 0] == 0),
+            "these are right turns: left is action 0": 1000 * (plans == 1).sum(dim=1),
+        },
+        what="no left turns",
+    )
+    _passed("no left turns")

@@ -183,6 +183,8 @@ def smoke_version(run: Run) -> Run:
     sweep = sweep[len(sweep) // 2 - 2 : len(sweep) // 2]  # from the middle: inside the data's range
     small = {"episodes": 2, "checks": 1, "check_episodes": 1, "sweep": sweep, "sweep_episodes": 1}
     widest = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
+    if "plan_every" in run.planner:
+        widest["plan_every"] = 2
     # Not above what the run itself asks for: one that does not search cannot keep two beams.
     planner = {name: min(size, run.planner.get(name, size)) for name, size in widest.items()}
     shape = {"width": 16, "layers": 1}
@@ -321,7 +323,7 @@ def _train(
 ) -> tuple[dict[str, Any], Path]:
     """Train up to each check and play there; returns the journal and the last model's file."""
     from helpers.methods import METHODS, agent_maker
-    from helpers.train import TrainConfig, train
+    from helpers.train import TrainConfig, seconds_spent, train
 
     method, config = METHODS[run.method], TrainConfig(**run.train)
     evaluation = Evaluation(**run.evaluation)
@@ -333,13 +335,12 @@ def _train(
         step = config.steps * check // evaluation.checks
         if any(row["step"] == step for row in journal["checks"]):
             continue
-        start = time.perf_counter()
         history = train(
             model, method.loss, windows.sample, config,
             seed=run.seed, state_path=work / "state.pt", until=step, device=device,
             progress=progress, groups=method.groups, after_step=method.after_step,
         )  # fmt: skip
-        journal["seconds"] += time.perf_counter() - start
+        journal["seconds"] = seconds_spent(work / "state.pt")
         method.save(saved, model, {"run": asdict(run), "identity": identity, "step": step})
         seeds = list(range(evaluation.check_episodes))
         make = agent_maker(method, run.planner, saved)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def train(
         fused=True,
     )
     identity = {"config": asdict(config), "seed": seed}
-    step, history = _load_state(state_path, model, optimiser, identity)
+    step, history, spent = _load_state(state_path, model, optimiser, identity)
+    begun = time.perf_counter() - spent
     until = config.steps if until is None else until
     autocast = torch.autocast(device, torch.bfloat16, enabled=_bfloat16(config.precision, device))
     recent: list[Tensor] = []
@@ -129,8 +131,14 @@ def train(
                 bar.set_postfix(loss=f"{row['loss']:.4f}")
             if step % config.save_every == 0 or step == until:
                 _check_finite(recent, step, state_path)
-                _save_state(state_path, model, optimiser, step, history, identity)
+                spent = time.perf_counter() - begun
+                _save_state(state_path, model, optimiser, step, history, identity, spent)
     return history
+
+
+def seconds_spent(state_path: Path) -> float:
+    """Training time that led to a saved state, interruptions left out."""
+    return torch.load(state_path, map_location="cpu", weights_only=True).get("seconds", 0.0)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -184,6 +192,7 @@ def _save_state(
     step: int,
     history: list[LogRow],
     identity: dict[str, Any],
+    seconds: float,
 ) -> None:
     buffer = io.BytesIO()
     state = {
@@ -192,6 +201,7 @@ def _save_state(
         "step": step,
         "history": history,
         "identity": identity,
+        "seconds": seconds,
     }
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
@@ -199,10 +209,10 @@ def _save_state(
 
 def _load_state(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> tuple[int, list[LogRow]]:
-    """Restore a saved state, if any; returns the step and the history so far."""
+) -> tuple[int, list[LogRow], float]:
+    """Restore a saved state, if any; returns the step, the history and the seconds so far."""
     if not path.exists():
-        return 0, []
+        return 0, [], 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         saved = state["identity"]
@@ -217,4 +227,4 @@ def _load_state(
         )
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    return state["step"], state["history"]
+    return state["step"], state["history"], state.get("seconds", 0.0)
