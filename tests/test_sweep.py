@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import dask
 import pytest
 
 from helpers import __main__ as command_line
@@ -115,6 +116,6 @@ def test_no_scheduler_no_sweep(monkeypatch, capsys):
     monkeypatch.setattr("helpers.runs.Run.state", lambda self: "missing")
     arguments = ["helpers", "sweep", "dt", "--address", "tcp://127.0.0.1:9"]
     monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
-    assert command_line.main() == 1
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        assert command_line.main() == 1
     assert "tcp://127.0.0.1:9" in capsys.readouterr().err
