@@ -148,6 +148,6 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     write_arrays(path, arrays, {"method": "bc", "model": wider})
     with pytest.raises(BadFile, match="the model expects"):
         feedforward.load_network(path, imitation.KINDS)
-    write_arrays(path, arrays, {"method": "bc", "model": {"width": 8}})
+    write_arrays(path, arrays, {"method": "bc", "model": {"widht": 8}})
     with pytest.raises(BadFile, match="known fields: .*best_share.*train it again"):
         feedforward.load_network(path, imitation.KINDS)

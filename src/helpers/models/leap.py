@@ -296,7 +296,7 @@ def load_leap(path: str | Path) -> tuple[Leap, dict[str, Any]]:
     arrays, metadata = read_arrays(path)
     known = {field.name for field in fields(LeapConfig)}
     config = metadata.get("model")
-    if metadata.get("method") != "leap" or not isinstance(config, dict) or set(config) != known:
+    if metadata.get("method") != "leap" or not isinstance(config, dict) or set(config) - known:
         raise BadFile(f"{path}: metadata 'model' is not a LEAP model's configuration")
     model = Leap(LeapConfig(**config))
     load_arrays(model, arrays, path)
