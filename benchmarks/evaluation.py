@@ -30,7 +30,7 @@ import torch
 
 from helpers.agents import DecisionAgent, decision_agent
 from helpers.evaluate import CHUNK, evaluate, rollout
-from helpers.models.decision import save_decision
+from helpers.models.checkpoints import save_model
 from helpers.models.pretrained import from_hugging_face
 from helpers.tasks import Task, get_task
 
@@ -100,7 +100,7 @@ def main() -> None:
     measure_singles()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        save_decision(path, ours, {})
+        save_model(path, ours, {})
         start = time.perf_counter()
         targets = np.repeat(TARGETS, EPISODES)
         seeds = list(range(len(targets)))

@@ -18,7 +18,8 @@ from helpers.envs.adaptation import can_reach
 from helpers.envs.grids import decode_mission, unpack
 from helpers.evaluate import rollout
 from helpers.methods import METHODS, agent_maker
-from helpers.models.decision import make_decision, save_decision
+from helpers.models.checkpoints import save_model
+from helpers.models.decision import make_decision
 from helpers.models.leap import make_leap
 from helpers.planning.gibbs import GibbsConfig, GibbsPlanner
 from helpers.tasks import get_task
@@ -185,7 +186,7 @@ def test_decisions_weigh_both_missions(decision):
 
 def test_options_reach_the_agents_and_bad_ones_are_told(decision, tmp_path):
     path = tmp_path / "dt.safetensors"
-    save_decision(path, decision, {})
+    save_model(path, decision, {})
     agent = agent_maker(METHODS["dt"], {"lava": "avoided"}, path)(np.ones(3))
     assert isinstance(agent, AdaptedDecisionAgent) and agent.adaptation.lava == "avoided"
     with pytest.raises(ValueError, match="choose seen, hidden or avoided"):

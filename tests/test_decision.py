@@ -11,13 +11,13 @@ from helpers.agents import DecisionAgent
 from helpers.data.catalogue import load_dataset
 from helpers.data.windows import make_windows
 from helpers.files import BadFile
+from helpers.models.checkpoints import save_model
 from helpers.models.decision import (
     DecisionConfig,
     DecisionTransformer,
     decision_loss,
     load_decision,
     make_decision,
-    save_decision,
 )
 from helpers.models.pretrained import from_hugging_face
 from helpers.tasks import get_task
@@ -216,7 +216,7 @@ def test_one_batch_can_be_learned_by_heart():
 def test_checkpoint_round_trip(tmp_path):
     model = DecisionTransformer(SMALL).eval()
     model.observation_mean += 1.5
-    save_decision(tmp_path / "model.safetensors", model, {"note": "x"})
+    save_model(tmp_path / "model.safetensors", model, {"note": "x"})
     loaded, metadata = load_decision(tmp_path / "model.safetensors")
     inputs = batch(SMALL)
     assert torch.equal(model(**inputs), loaded(**inputs))
@@ -227,7 +227,7 @@ def test_a_checkpoint_for_other_shapes_is_refused(tmp_path):
     from helpers.files import read_arrays, write_arrays
 
     path = tmp_path / "model.safetensors"
-    save_decision(path, DecisionTransformer(SMALL), {})
+    save_model(path, DecisionTransformer(SMALL), {})
     arrays, metadata = read_arrays(path)
     arrays["embed_action.weight"] = np.zeros((32, 4), np.float32)
     write_arrays(path, arrays, metadata)
@@ -319,7 +319,7 @@ def test_on_a_grid_the_agent_computes_what_training_does(grid_model):
 
 def test_a_grid_checkpoint_round_trips(grid_model, tmp_path):
     path = tmp_path / "dt.safetensors"
-    save_decision(path, grid_model, {})
+    save_model(path, grid_model, {})
     again, _ = load_decision(path)
     assert again.config == grid_model.config
     assert all(

@@ -10,6 +10,7 @@ from helpers.agents import GridTrajectoryAgent, trajectory_agent
 from helpers.data.catalogue import load_dataset
 from helpers.envs.grids import unpack
 from helpers.evaluate import rollout
+from helpers.models.checkpoints import save_model
 from helpers.models.grid_trajectory import (
     POSE,
     grid_edges,
@@ -17,7 +18,7 @@ from helpers.models.grid_trajectory import (
     make_grid_windows,
     relative_poses,
 )
-from helpers.models.trajectory import TrajectoryTransformer, save_trajectory, trajectory_loss
+from helpers.models.trajectory import TrajectoryTransformer, trajectory_loss
 from helpers.planning.beam import BeamConfig, BeamPlanner
 from helpers.tasks import get_task
 
@@ -181,7 +182,7 @@ def test_nothing_is_earned_behind_a_predicted_end(model, data):
 @pytest.mark.parametrize("every", [1, 3])
 def test_an_agent_plays_what_was_saved(model, data, tmp_path, every):
     path = tmp_path / "tt.safetensors"
-    save_trajectory(path, model, {"task": TASK.name})
+    save_model(path, model, {"task": TASK.name})
     config = dataclasses.replace(SEARCH, plan_every=every, context=1)
     agent = trajectory_agent(path, np.zeros(3), config)
     assert isinstance(agent, GridTrajectoryAgent)

@@ -12,7 +12,8 @@ from helpers.data.episodes import Dataset
 from helpers.data.transitions import best_episodes
 from helpers.files import BadFile, read_json, write_arrays
 from helpers.methods import METHODS
-from helpers.models import feedforward, imitation
+from helpers.models import imitation
+from helpers.models.checkpoints import load_model, save_model
 from helpers.models.imitation import ClonedPolicy, ImitationConfig, imitation_loss
 from helpers.runs import execute, load_experiments, smoke_version
 from helpers.tasks import get_task
@@ -106,7 +107,7 @@ def test_a_small_run_leaves_a_result_and_a_checkpoint_that_plays(name, tmp_path,
     run = smoke_version(load_experiments()[name][0])
     result = read_json(execute(run, folder=tmp_path, sample=True, progress=False))
     assert len(result["returns"]) == 2 and np.isfinite(result["last"])
-    model, metadata = feedforward.load_network(run.checkpoint_path(tmp_path), imitation.KINDS)
+    model, metadata = load_model(run.checkpoint_path(tmp_path), imitation.KINDS)
     assert metadata["run"]["experiment"] == name
     assert model.config.best_share == (0.1 if name == "bc10" else 1.0)
 
@@ -119,7 +120,7 @@ def test_numbered_actions_and_grids_are_played(name, tmp_path):
     batch = method.windows(dataset, model).sample(np.random.default_rng(0), 8)
     assert torch.isfinite(method.loss(model, batch))
     path = tmp_path / "model.safetensors"
-    method.save(path, model, {})
+    save_model(path, model, {})
     actions = method.agent({}, path, np.zeros(3)).act(dataset.observations[:3])
     assert actions.shape == (3,) and set(actions.tolist()) <= set(range(task.action_size))
 
@@ -142,12 +143,12 @@ def test_a_bad_option_is_named(changes, message):
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     model = ClonedPolicy(ImitationConfig(**TINY))
-    feedforward.save_network(path, model, {})
+    save_model(path, model, {})
     arrays = {name: x.numpy() for name, x in model.state_dict().items()}
     wider = dataclasses.asdict(ImitationConfig(**{**TINY, "width": 16}))
     write_arrays(path, arrays, {"method": "bc", "model": wider})
     with pytest.raises(BadFile, match="the model expects"):
-        feedforward.load_network(path, imitation.KINDS)
+        load_model(path, imitation.KINDS)
     write_arrays(path, arrays, {"method": "bc", "model": {"widht": 8}})
     with pytest.raises(BadFile, match="known fields: .*best_share.*train it again"):
-        feedforward.load_network(path, imitation.KINDS)
+        load_model(path, imitation.KINDS)

@@ -13,6 +13,7 @@ from helpers.data.catalogue import load_dataset
 from helpers.data.episodes import Dataset
 from helpers.evaluate import rollout
 from helpers.files import BadFile, write_arrays
+from helpers.models.checkpoints import save_model
 from helpers.models.leap import (
     Leap,
     LeapConfig,
@@ -21,7 +22,6 @@ from helpers.models.leap import (
     load_leap,
     make_leap,
     make_plan_windows,
-    save_leap,
 )
 from helpers.planning.gibbs import GibbsConfig, GibbsPlanner
 from helpers.tasks import get_task
@@ -130,7 +130,7 @@ def test_loss_is_the_pseudo_likelihood_by_hand():
 
 
 def test_masking_many_masks_the_share_that_was_drawn():
-    model = model_of(dataclasses.replace(SMALL, mask_many=True))
+    model = model_of(dataclasses.replace(SMALL, masks=0))
     plans = torch.tensor([[0, 1, 0]])
     batch = {"observations": seen(1), "plans": plans, "valid": torch.ones(1, 3, dtype=torch.bool)}
     states = model.encode(batch["observations"])
@@ -145,9 +145,26 @@ def test_masking_many_masks_the_share_that_was_drawn():
         torch.testing.assert_close(leap_loss(model, {**batch, "draws": draws}), by_hand(places))
 
 
+def test_how_many_places_are_in_sight_does_not_tell_where_a_plan_ends():
+    """All places hidden: a short and a long plan look alike, as they do to the planner."""
+    model, seen_by_model = model_of(dataclasses.replace(SMALL, masks=0)), []
+    model.tokens = lambda states, plans: (
+        seen_by_model.append(plans.clone()) or Leap.tokens(model, states, plans)
+    )
+    plans = torch.tensor([[0, 1, 0], [1, END, END]])
+    valid = torch.tensor([[True, True, True], [True, True, False]])
+    draws = torch.tensor([[0.5, 0.1, 0.3, 0.9]]).repeat(2, 1)
+    loss = leap_loss(
+        model, {"observations": seen(2), "plans": plans, "valid": valid, "draws": draws}
+    )
+    assert torch.equal(seen_by_model[0], torch.full((2, 3), MASK))
+    logits = model(model.encode(seen(2)), seen_by_model[0])
+    torch.testing.assert_close(loss, F.cross_entropy(logits[valid], plans[valid]))
+
+
 def test_checkpoints_return_and_others_are_refused(tmp_path):
     model = model_of()
-    save_leap(tmp_path / "m.safetensors", model, {"step": 3})
+    save_model(tmp_path / "m.safetensors", model, {"step": 3})
     loaded, metadata = load_leap(tmp_path / "m.safetensors")
     assert metadata["step"] == 3
     plans = torch.tensor([[0, MASK, END]])
@@ -156,7 +173,7 @@ def test_checkpoints_return_and_others_are_refused(tmp_path):
             loaded(loaded.encode(seen(1)), plans), model(model.encode(seen(1)), plans)
         )
     write_arrays(tmp_path / "x.safetensors", {}, {"method": "dt", "model": {}})
-    with pytest.raises(BadFile, match="not a LEAP model"):
+    with pytest.raises(BadFile, match="holds method .dt.; expected one of"):
         load_leap(tmp_path / "x.safetensors")
 
 

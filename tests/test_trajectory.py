@@ -11,6 +11,7 @@ from helpers.agents import Agent, TrajectoryAgent
 from helpers.data.catalogue import load_dataset
 from helpers.data.episodes import Dataset
 from helpers.files import BadFile, write_arrays
+from helpers.models.checkpoints import save_model
 from helpers.models.decoding import Decoder, Segment
 from helpers.models.trajectory import (
     TrajectoryConfig,
@@ -20,7 +21,6 @@ from helpers.models.trajectory import (
     load_trajectory,
     make_trajectory,
     make_trajectory_windows,
-    save_trajectory,
     trajectory_loss,
 )
 from helpers.planning.beam import BeamConfig, BeamPlanner, draw, keep_mass
@@ -171,12 +171,12 @@ def test_it_learns_a_pattern():
 
 def test_checkpoints_round_trip_and_bad_ones_are_told(tmp_path):
     model, path = model_of(), tmp_path / "tt.safetensors"
-    save_trajectory(path, model, {"step": 3})
+    save_model(path, model, {"step": 3})
     again, metadata = load_trajectory(path)
     tokens = tokens_of(SMALL, 1, 9)
     assert torch.equal(again(tokens), model(tokens)) and metadata["step"] == 3
     write_arrays(path, {"x": np.ones(2)}, {"method": "dt"})
-    with pytest.raises(BadFile, match="not a Trajectory Transformer's"):
+    with pytest.raises(BadFile, match="holds method .dt.; expected one of"):
         load_trajectory(path)
     with pytest.raises(ValueError, match="discrete actions"):
         make_trajectory(get_task("gamble"), episodes())

@@ -18,6 +18,7 @@ from helpers.evaluate import rollout
 from helpers.files import BadFile, read_json
 from helpers.methods import METHODS
 from helpers.models import feedforward, imitation, value_based
+from helpers.models.checkpoints import load_model, save_model
 from helpers.models.value_based import (
     ConservativeQLearning,
     CQLConfig,
@@ -325,7 +326,7 @@ def test_values_join_two_halves_of_a_way(method, best, tmp_path):
     path = tmp_path / "s.pt"
     model = fit(method, task, halves, path, {}, steps=600, batch_size=64, learning_rate=3e-3)
     checkpoint = tmp_path / "model.safetensors"
-    feedforward.save_network(checkpoint, model, {})
+    save_model(checkpoint, model, {})
     returns = rollout(memoryless_agent(checkpoint, np.zeros(2)), task, [0, 1]).returns
     assert (returns == 15.0).all() == best, returns
 
@@ -403,7 +404,7 @@ def test_a_checkpoint_plays_as_the_model_did(method, name, tmp_path):
     task = get_task("halfcheetah" if name.startswith("half") else name.split("/")[0])
     model = fit(method, task, dataset, tmp_path / "s.pt", until=2)
     checkpoint = tmp_path / "model.safetensors"
-    METHODS[method].save(checkpoint, model, {"step": 2})
+    save_model(checkpoint, model, {"step": 2})
     agent = METHODS[method].agent({}, checkpoint, np.zeros(3))
     agent.reset(3)
     observations = dataset.observations[:3]
@@ -474,8 +475,8 @@ def test_a_foreign_checkpoint_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     dataset = load_dataset("gamble/random", sample=True)
     model = imitation.make_imitation(get_task("gamble"), dataset)
-    feedforward.save_network(path, model, {})
+    save_model(path, model, {})
     with pytest.raises(BadFile, match=r"holds method 'bc'; expected one of \['cql', 'iql'\]"):
-        feedforward.load_network(path, value_based.KINDS)
+        load_model(path, value_based.KINDS)
     with pytest.raises(ValueError, match="does not plan; remove"):
         METHODS["iql"].agent({"beam_width": 2}, path, np.zeros(1))

@@ -13,8 +13,8 @@ from torch import Tensor
 from helpers.data.policies import Policy
 from helpers.envs.grids import grid_layout, unpack
 from helpers.models import imitation, value_based
+from helpers.models.checkpoints import load_model
 from helpers.models.decision import DecisionTransformer
-from helpers.models.feedforward import load_network
 from helpers.models.grid_trajectory import POSE, relative_poses
 from helpers.models.leap import Leap
 from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
@@ -87,7 +87,7 @@ class MemorylessAgent:
 
 def memoryless_agent(checkpoint: Path, targets: Float[np.ndarray, " n"]) -> MemorylessAgent:
     """The agent of a saved checkpoint; it does what it learned, whatever the targets."""
-    return MemorylessAgent(load_network(checkpoint, imitation.KINDS | value_based.KINDS)[0])
+    return MemorylessAgent(load_model(checkpoint, imitation.KINDS | value_based.KINDS)[0])
 
 
 class DecisionAgent:

@@ -18,7 +18,6 @@ from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
 from helpers.models import (
     decision,
-    feedforward,
     grid_trajectory,
     imitation,
     leap,
@@ -40,7 +39,6 @@ class Method:
     windows: Callable[[Dataset, Any], Any]
     """Training windows from the dataset and the model."""
     loss: Callable[[Any, dict[str, Tensor]], Tensor]
-    save: Callable[[Path, Any, dict[str, Any]], None]
     agent: Callable[[dict[str, Any], Path, np.ndarray], Agent]
     """Agent from the run's planner options, a checkpoint and target returns; can be pickled."""
     groups: Callable[[Any], list[ParameterGroup]] | None = None
@@ -103,35 +101,30 @@ METHODS = {
         decision.make_decision,
         _decision_windows,
         decision.decision_loss,
-        decision.save_decision,
         _decision_agent,
     ),
     "tt": Method(
         _make_trajectory,
         _trajectory_windows,
         trajectory.trajectory_loss,
-        trajectory.save_trajectory,
         _trajectory_agent,
     ),
     "leap": Method(
         leap.make_leap,
         leap.make_plan_windows,
         leap.leap_loss,
-        leap.save_leap,
         _leap_agent,
     ),
     "bc": Method(
         imitation.make_imitation,
         imitation.imitation_transitions,
         imitation.imitation_loss,
-        feedforward.save_network,
         _memoryless_agent,
     ),
     "cql": Method(
         value_based.make_cql,
         _transitions,
         value_based.cql_loss,
-        feedforward.save_network,
         _memoryless_agent,
         groups=value_based.cql_groups,
         after_step=value_based.QLearner.update_target,
@@ -140,7 +133,6 @@ METHODS = {
         value_based.make_iql,
         _transitions,
         value_based.iql_loss,
-        feedforward.save_network,
         _memoryless_agent,
         after_step=value_based.QLearner.update_target,
     ),

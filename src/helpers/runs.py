@@ -323,6 +323,7 @@ def _train(
 ) -> tuple[dict[str, Any], Path]:
     """Train up to each check and play there; returns the journal and the last model's file."""
     from helpers.methods import METHODS, agent_maker
+    from helpers.models.checkpoints import save_model
     from helpers.train import TrainConfig, seconds_spent, train
 
     method, config = METHODS[run.method], TrainConfig(**run.train)
@@ -341,7 +342,7 @@ def _train(
             progress=progress, groups=method.groups, after_step=method.after_step,
         )  # fmt: skip
         journal["seconds"] = seconds_spent(work / "state.pt")
-        method.save(saved, model, {"run": asdict(run), "identity": identity, "step": step})
+        save_model(saved, model, {"run": asdict(run), "identity": identity, "step": step})
         seeds = list(range(evaluation.check_episodes))
         make = agent_maker(method, run.planner, saved)
         returns = play(make, seeds=seeds, targets=target).returns if seeds else np.zeros(0)

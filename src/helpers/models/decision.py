@@ -17,7 +17,7 @@ Departures:
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics
-from helpers.files import BadFile, read_arrays, write_arrays
+from helpers.models.checkpoints import load_model
 from helpers.models.dropout import dropout
 from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.models.transformer import (
@@ -80,6 +80,7 @@ class DecisionConfig:
 class DecisionTransformer(nn.Module):
     """Maps a window of returns-to-go, states and past actions to actions."""
 
+    method = "dt"
     observation_mean: Tensor
     observation_std: Tensor
 
@@ -207,42 +208,6 @@ def decision_loss(model: DecisionTransformer, batch: dict[str, Tensor]) -> Float
     return (predicted - batch["actions"])[batch["valid"]].square().mean()
 
 
-def save_decision(path: str | Path, model: DecisionTransformer, metadata: dict[str, Any]) -> None:
-    """Write weights, normalisation and configuration to one safetensors file."""
-    arrays = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    write_arrays(path, arrays, {**metadata, "method": "dt", "model": asdict(model.config)})
-
-
 def load_decision(path: str | Path) -> tuple[DecisionTransformer, dict[str, Any]]:
-    """Read a checkpoint of `save_decision`; returns the model in evaluation mode and its metadata.
-
-    Raises:
-        BadFile: not whole, not a Decision Transformer, or weights of other shapes than its
-            configuration says.
-    """
-    arrays, metadata = read_arrays(path)
-    known = {field.name for field in fields(DecisionConfig)}
-    config = metadata.get("model")
-    if metadata.get("method") != "dt" or not isinstance(config, dict) or set(config) - known:
-        raise BadFile(f"{path}: metadata 'model' is not a Decision Transformer's configuration")
-    model = DecisionTransformer(DecisionConfig(**config))
-    load_arrays(model, arrays, path)
-    return model.eval(), metadata
-
-
-def load_arrays(model: nn.Module, arrays: dict[str, Any], path: str | Path) -> None:
-    """Copy arrays into a model's parameters and buffers.
-
-    Raises:
-        BadFile: names or shapes differ; the first difference is named.
-    """
-    expected = model.state_dict()
-    for name in sorted(set(expected) | set(arrays)):
-        found = tuple(arrays[name].shape) if name in arrays else "nothing"
-        wanted = tuple(expected[name].shape) if name in expected else "nothing"
-        if found != wanted:
-            raise BadFile(
-                f"{path}: array {name!r} has shape {found}, the model expects {wanted}; "
-                "this checkpoint is for another task or configuration"
-            )
-    model.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
+    """Read a checkpoint; see `checkpoints.load_model`."""
+    return load_model(path, {"dt": (DecisionTransformer, DecisionConfig)})

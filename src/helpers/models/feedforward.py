@@ -7,9 +7,8 @@ twin critics have stacked weights: one batched product a layer instead of a loop
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,16 +19,12 @@ from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics
-from helpers.files import BadFile, read_arrays, write_arrays
-from helpers.models.decision import load_arrays
 from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.tasks import Task
 
 SMALLEST_STD = 1e-3
 """An observation entry that varies less is only centred: what the data never showed must not
 become a huge number (a cell of a maze that no episode visits)."""
-TARGET = "target."
-"""First part of the names of target networks' arrays; checkpoints leave these out."""
 
 
 @dataclass(frozen=True)
@@ -190,49 +185,3 @@ def fit_encoders(model: nn.Module, dataset: Dataset) -> None:
     for encoder in encoders:
         encoder.mean.copy_(torch.from_numpy(mean))
         encoder.std.copy_(torch.from_numpy(std))
-
-
-def save_network(path: str | Path, model: Any, metadata: dict[str, Any]) -> None:
-    """Write weights, normalisation and configuration to one safetensors file.
-
-    `model` has a `method` (its name) and a `config`. Its target networks are left out: playing
-    needs none, and a training resumes from its own state.
-    """
-    arrays = {
-        name: value.detach().cpu().numpy()
-        for name, value in model.state_dict().items()
-        if not name.startswith(TARGET)
-    }
-    write_arrays(path, arrays, {**metadata, "method": model.method, "model": asdict(model.config)})
-
-
-Kinds = Mapping[str, tuple[Callable[[Any], Any], type[NetworkConfig]]]
-"""Class and configuration of methods, by name."""
-
-
-def load_network(path: str | Path, kinds: Kinds) -> tuple[Any, dict[str, Any]]:
-    """Read a checkpoint of `save_network`; returns the model in evaluation mode and its metadata.
-
-    Args:
-        path: of the checkpoint.
-        kinds: what may be found there.
-
-    Raises:
-        BadFile: not whole, of another method, or weights of other shapes than its configuration
-            says.
-    """
-    arrays, metadata = read_arrays(path)
-    method, stored = metadata.get("method"), metadata.get("model")
-    if method not in kinds:
-        raise BadFile(f"{path}: holds method {method!r}; expected one of {sorted(kinds)}")
-    make, config = kinds[method]
-    known = {field.name for field in fields(config)}
-    if not isinstance(stored, dict) or set(stored) - known:  # fields that came later may lack
-        raise BadFile(f"{path}: metadata 'model' is not a configuration of {method!r}; known "
-                      f"fields: {sorted(known)}; train it again")  # fmt: skip
-    model = make(config(**stored))
-    targets = {
-        name: value.numpy() for name, value in model.state_dict().items() if name.startswith(TARGET)
-    }
-    load_arrays(model, {**arrays, **targets}, path)
-    return model.eval(), metadata

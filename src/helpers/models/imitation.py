@@ -94,4 +94,4 @@ def imitation_loss(model: ClonedPolicy, batch: dict[str, Tensor]) -> Float[Tenso
 
 
 KINDS = {"bc": (ClonedPolicy, ImitationConfig)}
-"""What `load_network` may find in a checkpoint of this module."""
+"""What `load_model` may find in a checkpoint of this module."""

@@ -14,14 +14,15 @@ in the chapter. Departures:
   predicted, and never occurs in a plan;
 - positions count from the plan's beginning, in training and planning. There a second table counts
   from the episode's beginning, and planning adds the horizon to it;
-- a training step masks some places of each window (`masks`), not all of them: an estimate of the
-  same sum whose state token is worth more places;
+- a training step hides any share of a window's places together (`masks`), as when a plan is filled
+  from nothing; the paper's objective, one place at a time, never shows the planner's first input.
+  Any one place alone is among these shares, so the energy is learnt too;
 - maps and missions are read by the encoder of all methods (`grid_encoder`).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics, to_single
-from helpers.files import BadFile, read_arrays, write_arrays
-from helpers.models.decision import load_arrays
+from helpers.models.checkpoints import load_model
 from helpers.models.dropout import dropout
 from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.models.transformer import INIT_STD, Transformer, TransformerConfig
@@ -50,10 +50,9 @@ class LeapConfig:
     """A, number of actions."""
     plan_length: int = 5
     """H, actions of a plan."""
-    masks: int = 2
-    """Places of a window that are masked in a training step, one at a time; H for all of them."""
-    mask_many: bool = False
-    """Mask any number of places together instead, as when a plan is filled from nothing."""
+    masks: int = 0
+    """Places of a window that are masked one at a time in a training step; H is the paper's
+    objective, fewer an estimate of it. 0 masks any share of them together."""
     width: int = 128
     layers: int = 3
     heads: int = 4
@@ -67,9 +66,9 @@ class LeapConfig:
     """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
 
     def __post_init__(self) -> None:
-        for name in ("plan_length", "masks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; set it to 1 or more")
+        for name, least in (("plan_length", 1), ("masks", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; set it to {least} or more")
 
     @property
     def end(self) -> int:
@@ -90,6 +89,7 @@ class LeapConfig:
 class Leap(nn.Module):
     """Predicts each action of a plan from the state and the plan's other actions."""
 
+    method = "leap"
     observation_mean: Tensor
     observation_std: Tensor
 
@@ -226,27 +226,26 @@ def make_plan_windows(dataset: Dataset, model: Leap) -> PlanWindows:
 
 
 def leap_loss(model: Leap, batch: dict[str, Tensor]) -> Float[Tensor, ""]:
-    """Mean of -log p(action | the others, state) over masked places.
+    """Mean of -log p(action | what is not masked, state) over masked places.
 
-    An estimate of the paper's pseudo-log-likelihood by the places drawn.
+    With `masks` above 0 an estimate of the paper's pseudo-log-likelihood by the places drawn.
     """
     config = model.config
     states = model.encode(batch["observations"])
     plans, valid, draws = batch["plans"], batch["valid"], batch["draws"]
-    if config.mask_many:
-        # Any share of the places, and one in any case (the last draw is the share).
-        places = draws[:, :-1].masked_fill(~valid, 2.0)
-        chosen = (places <= draws[:, -1:]) | (places == places.amin(1, keepdim=True))
-        chosen &= valid
+    if config.masks == 0:
+        # Any share of the places (the last draw is the share), and one that counts in any case.
+        # Places behind the END are hidden as well: the number of those in sight would tell it.
+        first = draws[:, :-1].masked_fill(~valid, 2.0)
+        hidden = (draws[:, :-1] <= draws[:, -1:]) | (first == first.amin(1, keepdim=True))
     else:
         count = min(config.masks, config.plan_length)
         places = draws[:, :-1].masked_fill(~valid, 2.0).topk(count, dim=1, largest=False).indices
-        chosen = F.one_hot(places, config.plan_length).bool().flatten(0, 1)
+        hidden = F.one_hot(places, config.plan_length).bool().flatten(0, 1)
         states, plans, valid = (
             part.repeat_interleave(count, dim=0) for part in (states, plans, valid)
         )
-        chosen &= valid
-    logits = model(states, plans.masked_fill(chosen, config.mask))
+    logits, chosen = model(states, plans.masked_fill(hidden, config.mask)), hidden & valid
     return F.cross_entropy(logits[chosen].float(), plans[chosen])
 
 
@@ -280,24 +279,6 @@ def make_leap(task: Task, dataset: Dataset, **changes: Any) -> Leap:
     return model
 
 
-def save_leap(path: str | Path, model: Leap, metadata: dict[str, Any]) -> None:
-    """Write weights and configuration to one safetensors file."""
-    arrays = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    write_arrays(path, arrays, {**metadata, "method": "leap", "model": asdict(model.config)})
-
-
 def load_leap(path: str | Path) -> tuple[Leap, dict[str, Any]]:
-    """Read a checkpoint of `save_leap`; returns the model in evaluation mode and its metadata.
-
-    Raises:
-        BadFile: not whole, not a LEAP model, or weights of other shapes than its configuration
-            says.
-    """
-    arrays, metadata = read_arrays(path)
-    known = {field.name for field in fields(LeapConfig)}
-    config = metadata.get("model")
-    if metadata.get("method") != "leap" or not isinstance(config, dict) or set(config) - known:
-        raise BadFile(f"{path}: metadata 'model' is not a LEAP model's configuration")
-    model = Leap(LeapConfig(**config))
-    load_arrays(model, arrays, path)
-    return model.eval(), metadata
+    """Read a checkpoint; see `checkpoints.load_model`."""
+    return load_model(path, {"leap": (Leap, LeapConfig)})

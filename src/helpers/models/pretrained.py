@@ -18,7 +18,8 @@ from torch import Tensor
 
 from helpers import paths
 from helpers.files import BadFile, read_arrays, read_json, sha256, write_json
-from helpers.models.decision import DecisionConfig, DecisionTransformer, load_arrays
+from helpers.models.checkpoints import load_arrays
+from helpers.models.decision import DecisionConfig, DecisionTransformer
 
 HUB_ID = "edbeeching/decision-transformer-gym-halfcheetah-medium"
 EMBEDDINGS = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helpers.data.tokens import Discretiser
 from helpers.files import BadFile, read_json
-from helpers.models.decision import load_arrays
+from helpers.models.checkpoints import load_arrays
 from helpers.models.pretrained import download_checkpoint, read_weights
 from helpers.models.trajectory import TrajectoryConfig, TrajectoryTransformer
 

@@ -9,7 +9,7 @@ are unknown when the model plans. Facts from jannerm/trajectory-transformer at 8
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.tokens import Discretiser, fit_discretiser
-from helpers.files import BadFile, read_arrays, write_arrays
-from helpers.models.decision import load_arrays
+from helpers.models.checkpoints import load_model
 from helpers.models.dropout import dropout
 from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
 from helpers.models.transformer import INIT_STD, Transformer, TransformerConfig, causal_mask
@@ -81,6 +80,7 @@ class TrajectoryTransformer(nn.Module):
     Sequences begin with the first entry of an observation. Token ids count within a dimension.
     """
 
+    method = "tt"
     edges: Tensor
 
     def __init__(self, config: TrajectoryConfig) -> None:
@@ -290,26 +290,6 @@ def make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> TrajectoryT
     return model
 
 
-def save_trajectory(
-    path: str | Path, model: TrajectoryTransformer, metadata: dict[str, Any]
-) -> None:
-    """Write weights, discretiser and configuration to one safetensors file."""
-    arrays = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    write_arrays(path, arrays, {**metadata, "method": "tt", "model": asdict(model.config)})
-
-
 def load_trajectory(path: str | Path) -> tuple[TrajectoryTransformer, dict[str, Any]]:
-    """Read a checkpoint of `save_trajectory`; returns it in evaluation mode and its metadata.
-
-    Raises:
-        BadFile: not whole, not a Trajectory Transformer, or weights of other shapes than its
-            configuration says.
-    """
-    arrays, metadata = read_arrays(path)
-    known = {field.name for field in fields(TrajectoryConfig)}
-    config = metadata.get("model")
-    if metadata.get("method") != "tt" or not isinstance(config, dict) or set(config) - known:
-        raise BadFile(f"{path}: metadata 'model' is not a Trajectory Transformer's configuration")
-    model = TrajectoryTransformer(TrajectoryConfig(**config))
-    load_arrays(model, arrays, path)
-    return model.eval(), metadata
+    """Read a checkpoint; see `checkpoints.load_model`."""
+    return load_model(path, {"tt": (TrajectoryTransformer, TrajectoryConfig)})

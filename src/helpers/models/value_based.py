@@ -381,5 +381,5 @@ def cql_groups(model: ConservativeQLearning) -> list[dict[str, Any]]:
 
 
 KINDS = {"iql": (ImplicitQLearning, IQLConfig), "cql": (ConservativeQLearning, CQLConfig)}
-"""What `load_network` may find in a checkpoint of this module. Target networks are not stored: a
+"""What `load_model` may find in a checkpoint of this module. Target networks are not stored: a
 loaded learner plays, it does not train on."""
