@@ -1,11 +1,13 @@
-"""Intervals over seeds and episodes."""
+"""Intervals over seeds and episodes, and summaries over tasks of one kind."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 RESAMPLES = 2000
 
@@ -36,8 +38,7 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
     columns = rng.integers(episodes, size=(RESAMPLES, seeds, episodes))
     means = values[rows, columns].mean(axis=(1, 2))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
+    return _percentiles(values.mean(), means)
 
 
 def slope_interval(
@@ -58,5 +59,87 @@ def slope_interval(
     columns = rng.integers(seeds, size=(RESAMPLES, 1, seeds, 1))
     plays = rng.integers(episodes, size=(RESAMPLES, targets, seeds, episodes))
     slopes = achieved[rows, columns, plays].mean(axis=(2, 3)) @ weights
-    low, high = np.percentile(slopes, [2.5, 97.5])
-    return Interval(float(achieved.mean(axis=(1, 2)) @ weights), float(low), float(high))
+    return _percentiles(achieved.mean(axis=(1, 2)) @ weights, slopes)
+
+
+# --- several tasks of one kind (Agarwal et al. 2021) ---------------------------------------------
+
+Scores = Mapping[str, Float[np.ndarray, " _seeds"]]
+"""A normalised score for each trained model, by task."""
+
+
+def iqm_interval(scores: Scores, seed: int = 0) -> Interval:
+    """Interquartile mean over all runs of all tasks, with a stratified bootstrap interval.
+
+    The mean of the middle half: one outstanding task cannot carry it, and unlike a median it uses
+    more than one run. A resample draws seeds with replacement within each task; tasks are not
+    redrawn, since nobody chose them at random.
+
+    Raises:
+        ValueError: no task, or a task without runs.
+    """
+    runs = _checked(scores)
+    draws = np.concatenate(_resampled(runs, np.random.default_rng(seed)), axis=1)
+    score = stats.trim_mean(np.concatenate(runs), 0.25)
+    return _percentiles(score, stats.trim_mean(draws, 0.25, axis=1))
+
+
+def improvement_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interval:
+    """Probability that a run of `ours` beats one of `theirs` on the same task, averaged over tasks.
+
+    The Mann-Whitney statistic over its maximum; a tie counts a half.
+
+    Raises:
+        ValueError: other tasks in `theirs` than in `ours`, or a task without runs.
+    """
+    if list(ours) != list(theirs):
+        raise ValueError(f"compare on the same tasks: {list(ours)} and {list(theirs)} differ")
+    rng = np.random.default_rng(seed)
+    mine, others = _checked(ours), _checked(theirs)
+    point = np.mean([_wins(a[None], b[None]) for a, b in zip(mine, others, strict=True)])
+    pairs = zip(_resampled(mine, rng), _resampled(others, rng), strict=True)
+    return _percentiles(point, np.mean([_wins(a, b) for a, b in pairs], axis=0))
+
+
+def performance_profile(
+    scores: Scores, thresholds: Float[np.ndarray, " n"], seed: int = 0
+) -> list[Interval]:
+    """Share of runs whose score exceeds each threshold, every task weighing the same.
+
+    The whole distribution instead of one number; where the curves of two methods do not cross, the
+    upper one is better whatever the summary.
+    """
+    runs = _checked(scores)
+    draws = _resampled(runs, np.random.default_rng(seed))
+    points = np.mean([(run[:, None] > thresholds).mean(axis=0) for run in runs], axis=0)
+    shares = [
+        np.mean([(draw > threshold).mean(axis=1) for draw in draws], axis=0)
+        for threshold in thresholds
+    ]
+    return [_percentiles(point, share) for point, share in zip(points, shares, strict=True)]
+
+
+def _checked(scores: Scores) -> list[Float[np.ndarray, " _seeds"]]:
+    if not scores:
+        raise ValueError("no task to summarise")
+    if empty := [task for task, runs in scores.items() if not len(runs)]:
+        raise ValueError(f"no runs of {empty}; train them or leave the task out for all methods")
+    return [np.asarray(runs, float) for runs in scores.values()]
+
+
+def _resampled(
+    runs: list[Float[np.ndarray, " _seeds"]], rng: np.random.Generator
+) -> list[Float[np.ndarray, "_resamples _seeds"]]:
+    return [run[rng.integers(len(run), size=(RESAMPLES, len(run)))] for run in runs]
+
+
+def _wins(
+    ours: Float[np.ndarray, "n seeds"], theirs: Float[np.ndarray, "n others"]
+) -> Float[np.ndarray, " n"]:
+    difference = ours[:, :, None] - theirs[:, None, :]
+    return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(1, 2))
+
+
+def _percentiles(score: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(score), float(low), float(high))
