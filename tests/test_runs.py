@@ -9,6 +9,7 @@ import pytest
 from helpers import paths, runs
 from helpers.data import catalogue
 from helpers.files import BadFile, read_json, sha256, write_json
+from helpers.models.decision import load_decision
 from helpers.names import UnknownName
 from helpers.runs import Run, execute, load_experiments, obtain, results_table, smoke_version
 from helpers.tasks import TASKS, get_task
@@ -47,6 +48,11 @@ def test_the_grid_is_expanded(written):
         (("halfcheetah/medium", "halfcheetah/meduim"), "did you mean halfcheetah/medium"),
         (("[x]", "[x"), "not TOML"),
         (("seeds = [0, 1]", "seeds = [0]\n[x.evaluation]\nepisode = 3"), "unknown .'episode'."),
+        (("seeds = [0, 1]", "seeds = [0]\n[x.train]\nstep = 3"), "unknown .'step'.; known: "),
+        (("seeds = [0, 1]", "seeds = 3"), r"\[x\] seeds is 3; write a list of int"),
+        (("seeds = [0, 1]", 'seeds = ["0"]'), "write a list of int"),
+        (("seeds = [0, 1]", "seeds = [0, 1, 0]"), r"\[x\] seeds names \[0\] twice"),
+        (("[x]", "[x]\n[x]"), "not TOML .*Cannot declare"),
     ],
 )
 def test_a_bad_entry_is_named(written, change, message):
@@ -93,6 +99,32 @@ def test_the_same_run_gives_the_same_result(smoke, tmp_path, monkeypatch):
     again = read_json(execute(run, folder=tmp_path, sample=True, progress=False))
     for key in ("returns", "history", "checkpoint_sha256", "sweep", "identity"):
         assert again[key] == result[key], key
+
+
+@pytest.mark.parametrize("best_check", [0, 1])
+def test_the_best_check_is_stored_beside_the_last(tmp_path, monkeypatch, best_check):
+    from helpers import evaluate as evaluating
+
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    run = smoke_version(load_experiments()["dt"][0])
+    run = dataclasses.replace(run, evaluation={"checks": 2, "check_episodes": 1, "episodes": 1})
+    play, calls = evaluating.evaluate, []
+
+    def scored(*arguments, **options):
+        calls.append(1)
+        played = play(*arguments, **options)
+        rewards = np.zeros_like(played.rewards)
+        rewards[:, 0] = len(calls) - 1 == best_check
+        return dataclasses.replace(played, rewards=rewards)
+
+    monkeypatch.setattr(evaluating, "evaluate", scored)
+    result = read_json(execute(run, folder=tmp_path, sample=True, progress=False))
+    assert result["best"] == {"step": [20, 40][best_check], "mean": 1.0}
+    best = run.best_checkpoint_path(tmp_path)
+    assert best.exists() == (best_check == 0)
+    if best.exists():
+        assert load_decision(best)[1]["step"] == 20
+        assert sha256(best) != sha256(run.checkpoint_path(tmp_path))
 
 
 @pytest.mark.parametrize("moment", ["in a check", "in the final evaluation"])

@@ -32,6 +32,8 @@ from helpers.names import look_up
 from helpers.tasks import get_task
 
 SWEEP_SEED = 600_000
+BEST = "best.safetensors"
+"""In a run's working folder: the model of the best check so far."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,12 @@ class Run:
         return (folder or paths.DATA) / "results" / f"{self.name}.json"
 
     def checkpoint_path(self, folder: Path | None = None) -> Path:
-        """The trained model in `folder`, by default data."""
+        """The trained model, after its last step, in `folder`, by default data."""
         return (folder or paths.DATA) / "checkpoints" / f"{self.name}.safetensors"
+
+    def best_checkpoint_path(self, folder: Path | None = None) -> Path:
+        """The model of the best check, which is there if that was not the last one."""
+        return (folder or paths.DATA) / "checkpoints" / f"{self.name}-best.safetensors"
 
     def identity(self, dataset_sha256: str) -> str:
         """Hash of the configuration and of the data."""
@@ -154,14 +160,18 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
         raise BadFile(f"{path}: experiment [{name}] lacks {missing!r}")
     for extra in sorted(set(entry) - known):
         raise BadFile(f"{path}: experiment [{name}] has {extra!r}; known: {sorted(known)}")
+    for key, kind in (("datasets", str), ("seeds", int), ("demonstrations", int)):
+        _check_list(f"{path}: [{name}] {key}", entry.get(key, []), kind)
     from helpers.methods import METHODS
+    from helpers.train import TrainConfig
 
     if "task" in entry:
         get_task(entry["task"])
     look_up(METHODS, entry["method"], "method")
-    unknown = set(entry.get("evaluation", {})) - {f.name for f in fields(Evaluation)}
-    if unknown:
-        raise BadFile(f"{path}: [{name}.evaluation] has unknown {sorted(unknown)}")
+    for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
+        known = sorted(f.name for f in fields(kind))
+        if unknown := set(entry.get(key, {})) - set(known):
+            raise BadFile(f"{path}: [{name}.{key}] has unknown {sorted(unknown)}; known: {known}")
     given = {key: entry.get(key, {}) for key in options}
     given |= {key: entry.get(key, "") for key in ("trained_by", "plays")}
     if given["plays"]:
@@ -175,6 +185,14 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
             run = Run(name, task, dataset, entry["method"], seed, demonstrations=count, **given)
             runs.append(run)
     return runs
+
+
+def _check_list(where: str, values: Any, kind: type) -> None:
+    """A value of the grid stands in a list, has the right type and occurs once."""
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise BadFile(f"{where} is {values!r}; write a list of {kind.__name__}")
+    if twice := sorted({value for value in values if values.count(value) > 1}):
+        raise BadFile(f"{where} names {twice} twice; each run has one result: name it once")
 
 
 def smoke_version(run: Run) -> Run:
@@ -291,6 +309,7 @@ def execute(
     if not run.trained_by:
         # Not from the model: after an interruption behind the last check, nothing was trained.
         write_bytes(checkpoint, saved.read_bytes())
+        _keep_best(journal, saved.with_name(BEST), run.best_checkpoint_path(folder))
     result = {
         "identity": identity,
         "run": asdict(run),
@@ -347,6 +366,8 @@ def _train(
         make = agent_maker(method, run.planner, saved)
         returns = play(make, seeds=seeds, targets=target).returns if seeds else np.zeros(0)
         journal["checks"].append({"step": step, "returns": _rounded(returns)})
+        if (best := _best(journal["checks"])) and best["step"] == step:
+            write_bytes(work / BEST, saved.read_bytes())
         write_json(journal_path, {**journal, "history": history})
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {**read_json(journal_path), "parameters": parameters}, saved
@@ -360,6 +381,15 @@ def _best(checks: list[dict[str, Any]]) -> dict[str, int | float] | None:
         if row["returns"]
     ]
     return max(means, key=lambda row: row["mean"], default=None)
+
+
+def _keep_best(journal: dict[str, Any], best: Path, target: Path) -> None:
+    """Store the best check's model unless the last one is it."""
+    found = _best(journal["checks"])
+    if found and found["step"] != journal["checks"][-1]["step"] and best.exists():
+        write_bytes(target, best.read_bytes())
+    else:
+        target.unlink(missing_ok=True)
 
 
 def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
