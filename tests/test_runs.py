@@ -93,6 +93,13 @@ def test_a_result_holds_what_it_was_made_from(smoke):
     assert [row["step"] for row in result["history"]] == [10, 20, 30, 40]
 
 
+def test_a_model_of_another_configuration_is_not_taken_for_this_one(smoke):
+    run, folder, _ = smoke
+    assert runs._made(run, folder)
+    assert not runs._made(dataclasses.replace(run, model={**run.model, "layers": 2}), folder)
+    assert not runs._made(dataclasses.replace(run, seed=7), folder)
+
+
 def test_the_same_run_gives_the_same_result(smoke, tmp_path, monkeypatch):
     run, _, result = smoke
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")

@@ -233,7 +233,7 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     """
     if profile == "smoke":
         folder = paths.WORK / "smoke"
-        if run.trained_by and not run.trainer().checkpoint_path(folder).exists():
+        if run.trained_by and not _made(smoke_version(run.trainer()), folder):
             obtain(run.trainer(), profile)
         small = smoke_version(run)
         path = execute(small, folder=folder, sample=True, progress=False)
@@ -246,6 +246,13 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
             raise BadFile(f"{run.result_path()}: {run.state()}; make it with `{command}`")
         execute(run)
     return read_json(run.result_path()), run.checkpoint_path()
+
+
+def _made(run: Run, folder: Path) -> bool:
+    """Whether `folder` holds the model of this very configuration."""
+    path = run.result_path(folder)
+    same = path.exists() and read_json(path)["run"] == json.loads(json.dumps(asdict(run)))
+    return same and run.checkpoint_path(folder).exists()
 
 
 def execute(
