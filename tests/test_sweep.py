@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import dask
 import pytest
 
 from helpers import __main__ as command_line
 from helpers import paths
-from helpers.files import read_json
+from helpers.files import BadFile, read_json
 from helpers.runs import Run, load_experiments, smoke_version
 from helpers.sweep import Summary, sweep
 
@@ -52,26 +53,36 @@ def test_processes_do_every_run(local):
     assert not list(folder.rglob("*.part"))
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A scheduler and two workers, each a process of its own that nothing restarts."""
+@contextmanager
+def dask_cluster(tmp_path, workers, **variables):
+    """A scheduler and workers, each a process of its own that nothing restarts."""
+    tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "scheduler.json"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0",
                "--no-dashboard", "--scheduler-file", str(file)]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     processes = [subprocess.Popen(command, **quiet)]
     while not file.exists():
         time.sleep(0.1)
-    for _ in range(2):
+    for _ in range(workers):
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file",
                   str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard",
                   "--local-directory", str(tmp_path / "dask")]  # fmt: skip
         processes.append(subprocess.Popen(worker, **quiet))
-    yield json.loads(file.read_text())["address"], processes
-    for process in processes:
-        process.kill()
-        process.wait()
+    try:
+        yield json.loads(file.read_text())["address"], processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Two workers."""
+    with dask_cluster(tmp_path, 2) as started:
+        yield started
 
 
 def test_a_worker_may_die_in_the_middle(local, cluster, tmp_path, monkeypatch):
@@ -110,6 +121,23 @@ def test_done_runs_are_skipped(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["helpers", "sweep", "dt", "--only", "medium-s0"])
     assert command_line.main() == 0
     assert capsys.readouterr().out.startswith("0 done, 1 skipped, 0 failed")
+
+
+def test_a_worker_without_the_package_is_named(tmp_path, monkeypatch):
+    """As on a machine where the project is not installed: nothing is tried, the worker is told."""
+    hide = "import sys\nsys.modules['helpers'] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    with dask_cluster(tmp_path, 1, PYTHONPATH=str(tmp_path)) as (address, _):
+        with pytest.raises(BadFile, match=r"workers tcp://.* lack the package `helpers`; start"):
+            sweep(cells(1), address=address, folder=tmp_path, sample=True, progress=False)
+    monkeypatch.setattr("helpers.sweep.WAIT", 1)
+    with (
+        dask_cluster(tmp_path / "empty", 0) as (address, _),
+        pytest.raises(
+            BadFile, match="no workers for 1 seconds; start some with `dask worker tcp://"
+        ),
+    ):
+        sweep(cells(1), address=address, folder=tmp_path, sample=True, progress=False)
 
 
 def test_no_scheduler_no_sweep(monkeypatch, capsys):

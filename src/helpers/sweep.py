@@ -7,6 +7,7 @@ Workers elsewhere need the same repository (data, experiments.toml) under the sa
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -23,6 +25,8 @@ from helpers import paths
 from helpers.files import BadFile
 from helpers.runs import Run, execute
 
+WAIT = 30
+"""Seconds in which a cluster's first worker has to join."""
 Execute = Callable[[Run], Path]
 
 
@@ -78,6 +82,7 @@ def sweep(
 
     Raises:
         OSError: no scheduler answers at `address`.
+        BadFile: it has no workers, or workers without this package.
     """
     summary = Summary()
     if folder is None:
@@ -135,9 +140,26 @@ def _executor(workers: int | None, address: str) -> Iterator[Executor]:
             "a cluster needs the extra `cluster`: pip install -e '.[cluster]'"
         ) from None
     with Client(address) as client:
+        _check_workers(client)
         client.forward_logging(level=logging.ERROR)
         with client.get_executor(pure=False) as pool:
             yield pool
+
+
+def _check_workers(client: Any) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WAIT)
+    except TimeoutError:
+        raise BadFile(
+            f"{client.scheduler.address}: the scheduler has had no workers for {WAIT} seconds; "
+            f"start some with `dask worker {client.scheduler.address}`"
+        ) from None
+    found = client.run(importlib.util.find_spec, "helpers", on_error="return")
+    if lacking := sorted(worker for worker, spec in found.items() if not hasattr(spec, "origin")):
+        raise BadFile(
+            f"workers {', '.join(lacking)} lack the package `helpers`; start them in the "
+            "environment of this repository (make sets it up in .venv)"
+        )
 
 
 def _work(run: Run, *, folder: Path | None, sample: bool, root: Path, scratch: Path) -> Path:
