@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
@@ -44,7 +45,9 @@ class KeyToDoor(MiniGridEnv):
         self.phase = 0
         return super().reset(**options)
 
-    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: int | np.integer
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Move; the next room opens when a room's time is over."""
         _, _, _, truncated, info = super().step(action)
         self.has_key |= self.carrying is not None

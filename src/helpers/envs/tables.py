@@ -52,7 +52,7 @@ class Gamble(gymnasium.Env):
         self.s = 0
         return self.s, {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.integer) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Play a round."""
         outcomes = self.P[self.s][int(action)]
         drawn = self.np_random.choice(len(outcomes), p=[outcome[0] for outcome in outcomes])

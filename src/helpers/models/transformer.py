@@ -14,7 +14,9 @@ changes a result:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,20 @@ from helpers.models.dropout import add_dropped, dropout
 from helpers.models.perceptron import ACTIVATIONS, perceptron
 
 INIT_STD = 0.02
+Look = Callable[[Float[Tensor, "B H Q L"]], Float[Tensor, "B H Q L"]]
+"""Sees attention weights, and gives those to use."""
+
+
+class Probe:
+    """What an analysis does inside a transformer (`analysis.interventions`); this one nothing."""
+
+    def weights(self, layer: int, weights: Float[Tensor, "B H L L"]) -> Float[Tensor, "B H L L"]:
+        """The attention weights to use in a layer."""
+        return weights
+
+    def stream(self, layer: int, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """The features to give to a layer."""
+        return x
 
 
 @dataclass(frozen=True)
@@ -90,29 +106,30 @@ class Attention(nn.Module):
         x: Float[Tensor, "B L D"],
         rows: Float[Tensor, "B Q D"],
         mask: Float[Tensor, "#B 1 Q L"],
-        return_weights: bool,
-    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H Q L"] | None]:
-        """Let the tokens `rows` attend to the tokens `x`."""
+        look: Look | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Let the tokens `rows` attend to the tokens `x`; `look` may change the weights."""
         if self.heads == 1:
-            return self._bilinear(x, rows, mask)
+            return self._bilinear(x, rows, mask, look)
         q = self._split(_linear(rows, self.query))  # (B, H, Q, D / H)
         k, v = (self._split(part) for part in _linear(x, self.key_value).chunk(2, dim=-1))
-        weights = None
         # PyTorch's fused kernel has no dropout on a CPU; it would fall back to the same steps.
-        if return_weights or (self.training and self.dropout > 0.0):
+        if look is not None or (self.training and self.dropout > 0.0):
             scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
             weights = (scores + mask).softmax(dim=-1)
+            weights = weights if look is None else look(weights)
             mixed = dropout(weights, self.dropout, self.training).to(v.dtype) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype))
-        return _linear(mixed.transpose(1, 2).flatten(2), self.project), weights
+        return _linear(mixed.transpose(1, 2).flatten(2), self.project)
 
     def _bilinear(
         self,
         x: Float[Tensor, "B L D"],
         rows: Float[Tensor, "B Q D"],
         mask: Float[Tensor, "#B 1 Q L"],
-    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B 1 Q L"]]:
+        look: Look | None,
+    ) -> Float[Tensor, "B Q D"]:
         """One head: scores (x Wq + bq) (x Wk)' = (x Wq Wk' + bq Wk') x', values after mixing.
 
         The keys' bias adds the same to all scores of a row, so softmax does not see it.
@@ -123,11 +140,13 @@ class Attention(nn.Module):
         bias = mask.squeeze(1).expand(x.shape[0], -1, -1)
         scores = torch.baddbmm(bias, q.view_as(rows), x.transpose(1, 2)) / x.shape[-1] ** 0.5
         weights = scores.softmax(dim=-1)
+        if look is not None:
+            weights = look(weights.unsqueeze(1)).squeeze(1)
         kept = dropout(weights, self.dropout, self.training)
         mixed = (kept @ x).flatten(0, 1) @ (self.project.weight @ w_value).t()
-        # With dropout, weights do not add up to one, and the values' bias counts as often.
+        # Dropped or changed weights may not add up to one, and the values' bias counts as often.
         mixed.addr_(kept.sum(dim=-1).flatten(), self.project.weight @ b_value)
-        return mixed.add_(self.project.bias).view_as(rows), weights.unsqueeze(1)
+        return mixed.add_(self.project.bias).view_as(rows)
 
     def parts(
         self, x: Float[Tensor, "B L D"]
@@ -180,15 +199,14 @@ class Block(nn.Module):
         x: Float[Tensor, "B L D"],
         mask: Float[Tensor, "#B 1 Q L"],
         readout: slice | Int[Tensor, "B Q"] | None = None,
-        return_weights: bool = False,
-    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H Q L"] | None]:
+        look: Look | None = None,
+    ) -> Float[Tensor, "B Q D"]:
         """Update the tokens `readout`: a slice, places of each row, or all of them when None."""
         normed = self.norm_attention(x)
         rows = normed
         if readout is not None:
             x, rows = _rows(x, readout), _rows(normed, readout)
-        mixed, weights = self.attention(normed, rows, mask, return_weights)
-        return self.after_attention(x, mixed), weights
+        return self.after_attention(x, self.attention(normed, rows, mask, look))
 
     def after_attention(
         self, x: Float[Tensor, "B L D"], mixed: Float[Tensor, "B L D"]
@@ -206,6 +224,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
+        self.probe: Probe | None = None
         self.apply(_initialise)
 
     def forward(
@@ -215,11 +234,13 @@ class Transformer(nn.Module):
         readout: slice | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Final features of the tokens `readout` (all when None), given who may look at whom."""
+        if self.probe is not None:
+            return self._probed(x, allowed, readout)
         mask = _additive(allowed, x.dtype)
         *body, last = self.blocks
         for block in body:
-            x, _ = block(x, mask)
-        x, _ = last(x, mask if readout is None else mask[:, :, readout], readout)
+            x = block(x, mask)
+        x = last(x, mask if readout is None else mask[:, :, readout], readout)
         return self.norm(x)
 
     def prepare(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L P"]:
@@ -240,6 +261,8 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "B Q D"]:
         """Final features of the tokens `readout` from what `prepare` gave; without dropout."""
         x, q, k, v = prepared.chunk(4, dim=-1)
+        if self.probe is not None:
+            return self._probed(x, allowed, readout)
         mask = _additive(allowed, x.dtype)
         last_mask = _rows(mask.squeeze(1).expand(len(x), -1, -1), readout).unsqueeze(1)
         first, *rest = self.blocks
@@ -247,20 +270,37 @@ class Transformer(nn.Module):
             x, q, mask = _rows(x, readout), _rows(q, readout), last_mask
         x = first.after_attention(x, first.attention.mix(q, k, v, mask))
         for block in rest[:-1]:
-            x, _ = block(x, mask)
+            x = block(x, mask)
         if rest:
-            x, _ = rest[-1](x, last_mask, readout)
+            x = rest[-1](x, last_mask, readout)
         return self.norm(x)
+
+    def _probed(
+        self,
+        x: Float[Tensor, "B L D"],
+        allowed: Bool[Tensor, "#B 1 L L"],
+        readout: slice | Int[Tensor, "B Q"] | None,
+    ) -> Float[Tensor, "B Q D"]:
+        """`forward` with the probe in every block, which computes all tokens there."""
+        mask = _additive(allowed, x.dtype)
+        for layer, block in enumerate(self.blocks):
+            x = self.probe.stream(layer, x)
+            x = block(x, mask, look=partial(self.probe.weights, layer))
+        return self.norm(x if readout is None else _rows(x, readout))
 
     def attention_weights(
         self, x: Float[Tensor, "B L D"], allowed: Bool[Tensor, "#B 1 L L"]
     ) -> Float[Tensor, "layers B H L L"]:
         """Exact attention weights of every layer and head; rows sum to 1."""
-        maps = []
+        maps: list[Tensor] = []
         mask = _additive(allowed, x.dtype)
-        for block in self.blocks:
-            x, weights = block(x, mask, return_weights=True)
+
+        def record(weights: Tensor) -> Tensor:
             maps.append(weights)
+            return weights
+
+        for block in self.blocks:
+            x = block(x, mask, look=record)
         return torch.stack(maps)
 
 
