@@ -521,6 +521,68 @@ def test_no_left_slips(answer, message):
         exercises.check_no_left(answer)
 
 
+def interquartile_mean(values):
+    quarter = len(values) // 4
+    return np.sort(values)[quarter:-quarter].mean()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (np.mean, "mean of all"),
+        (np.median, "this is the median"),
+        (lambda v: v[2:6].mean(), "sort first"),
+        (lambda v: np.sort(v)[1:-1].mean(), "a quarter on either side"),
+        (lambda v: np.sort(v)[:6].mean(), "lowest quarter too"),
+        (lambda v: np.sort(v)[2:].mean(), "highest quarter too"),
+        (lambda v: None, "forget `return`"),
+    ],
+)
+def test_interquartile_mean_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_interquartile_mean(answer)
+
+
+def improvement(ours, theirs, tie=0.5):
+    difference = ours[:, None] - theirs[None, :]
+    return ((difference > 0) + tie * (difference == 0)).mean()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda a, b: improvement(a, b, 0.0), "a tie counts a half"),
+        (lambda a, b: improvement(a, b, 1.0), "not a whole"),
+        (lambda a, b: improvement(b, a), "wrong way round"),
+        (lambda a, b: float(a.mean() > b.mean()), "not the means"),
+        (lambda a, b: 1 - improvement(a, b, 0.0), "lower or equal"),
+        (lambda a, b: improvement(a, b) * len(b), "number of pairs"),
+    ],
+)
+def test_improvement_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_probability_of_improvement(answer)
+
+
+def flattery(checkpoints, error, rng):
+    return rng.normal(0.0, error, (10_000, checkpoints)).max(axis=1).mean()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda n, e, rng: flattery(n, 1.0, rng), "the error scales"),
+        (lambda n, e, rng: flattery(n, e**0.5, rng), "standard deviation, not a variance"),
+        (lambda n, e, rng: rng.normal(0, e, (10_000, n)).mean(), "not the best one"),
+        (lambda n, e, rng: rng.normal(0, e, (10_000, n)).std(), "spread of one"),
+        (lambda n, e, rng: flattery(max(n, 10), e, rng) if n > 1 else e, "nothing to choose"),
+    ],
+)
+def test_flattery_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_flattery(answer)
+
+
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
@@ -535,4 +597,7 @@ def test_right_answers_pass(capsys):
     exercises.check_plan_energy(plan_energy)
     exercises.check_gibbs_iteration(gibbs_iteration)
     exercises.check_no_left(no_left)
-    assert capsys.readouterr().out.count("correct") == 13
+    exercises.check_interquartile_mean(interquartile_mean)
+    exercises.check_probability_of_improvement(improvement)
+    exercises.check_flattery(flattery)
+    assert capsys.readouterr().out.count("correct") == 16
