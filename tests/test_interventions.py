@@ -8,6 +8,7 @@ import torch
 
 from helpers.agents import DecisionAgent, LeapAgent
 from helpers.analysis.interventions import (
+    INTERVENTIONS,
     Even,
     Knockout,
     Patch,
@@ -15,17 +16,23 @@ from helpers.analysis.interventions import (
     Silence,
     action_change,
     distribution_change,
+    earlier_keys,
+    first_keys,
     keys_further_than,
     keys_of_kind,
     later_keys,
     probing,
     without_heads,
 )
+from helpers.data.catalogue import load_dataset
 from helpers.evaluate import rollout
+from helpers.methods import METHODS, agent_maker
+from helpers.models.checkpoints import save_model
 from helpers.models.decision import DecisionConfig, DecisionTransformer
 from helpers.models.leap import Leap, LeapConfig
 from helpers.models.trajectory import TrajectoryConfig, TrajectoryTransformer
 from helpers.models.transformer import Probe
+from helpers.names import UnknownName
 from helpers.planning.gibbs import GibbsConfig
 from helpers.tasks import get_task
 
@@ -120,6 +127,8 @@ def test_selections_by_hand():
     further = keys_further_than(0, 2)(4)
     assert further.tolist() == [[False] * 4] * 2 + [[True, True, False, False]] * 2
     assert not keys_further_than(0, 2, first=1)(5)[:, 0].any()  # the map is no past
+    assert earlier_keys()(3).tolist() == [[False] * 3, [False] * 3, [False, True, False]]
+    assert first_keys(1)(2).tolist() == [[True, False]] * 2
     assert later_keys()(3).tolist() == [[False, True, True], [False, False, True], [False] * 3]
 
 
@@ -237,6 +246,27 @@ def test_planners_plan_under_an_intervention():
     free.reset(30)
     assert np.array_equal(plans(Probe()), free.plan(seen).actions)
     assert not np.array_equal(plans(Silence()), free.plan(seen).actions)
+
+
+def test_runs_play_under_a_named_intervention(tmp_path):
+    task = get_task("babyai-gotolocal-s7n5")
+    dataset = load_dataset("babyai-gotolocal-s7n5/expert", sample=True)
+    for method, named in INTERVENTIONS.items():
+        shape = {"plan_length": 3, "heads": 2} if method == "leap" else {"context_length": 3}
+        torch.manual_seed(0)
+        model = METHODS[method].make(task, dataset, width=8, layers=2, **shape)
+        save_model(tmp_path / "m.safetensors", louder(model), {})
+        path = tmp_path / "m.safetensors"
+        for name in named:
+            agent = agent_maker(METHODS[method], {"intervention": name}, path)(np.ones(3))
+            layers, change = set(), agent.probe.weights
+            agent.probe.weights = lambda n, w, c=change, seen=layers: seen.add(n) or c(n, w)
+            rollout(agent, task, [0, 1, 2])
+            assert layers == {0, 1}, name
+            assert agent.model.transformer.probe is None
+        make = agent_maker(METHODS[method], {"intervention": "no retuns"}, path)
+        with pytest.raises(UnknownName, match="unknown intervention 'no retuns'"):
+            make(np.ones(1))
 
 
 def test_effects_by_hand():

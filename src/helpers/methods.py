@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from helpers.adaptation import AdaptedDecisionAgent, AdaptedLeapAgent, split_options
 from helpers.agents import Agent, DecisionAgent, LeapAgent, memoryless_agent, trajectory_agent
+from helpers.analysis.interventions import INTERVENTIONS, ProbedAgent
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
@@ -24,6 +25,8 @@ from helpers.models import (
     trajectory,
     value_based,
 )
+from helpers.models.transformer import Probe
+from helpers.names import look_up
 from helpers.planning.beam import BeamConfig
 from helpers.planning.gibbs import GibbsConfig
 from helpers.tasks import Task
@@ -52,13 +55,16 @@ def _decision_windows(dataset: Dataset, model: decision.DecisionTransformer) -> 
 
 
 def _decision_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
+    planner, probe = _split_intervention(planner, "dt")
     rest, adaptation = split_options(planner)
     if rest:
         raise ValueError(f"a Decision Transformer does not plan; remove {sorted(rest)}")
     model, _ = decision.load_decision(checkpoint)
     if adaptation is None:
-        return DecisionAgent(model, targets)
-    return AdaptedDecisionAgent(model, targets, adaptation)
+        agent = DecisionAgent(model, targets)
+    else:
+        agent = AdaptedDecisionAgent(model, targets, adaptation)
+    return ProbedAgent(agent, model, probe) if probe else agent
 
 
 def _make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> nn.Module:
@@ -79,11 +85,25 @@ def _trajectory_agent(planner: dict[str, Any], checkpoint: Path, targets: np.nda
 
 
 def _leap_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
+    planner, probe = _split_intervention(planner, "leap")
     search, adaptation = split_options(planner)
     model, _ = leap.load_leap(checkpoint)
     if adaptation is None:
-        return LeapAgent(model, GibbsConfig(**search))
-    return AdaptedLeapAgent(model, GibbsConfig(**search), adaptation)
+        agent = LeapAgent(model, GibbsConfig(**search))
+    else:
+        agent = AdaptedLeapAgent(model, GibbsConfig(**search), adaptation)
+    return ProbedAgent(agent, model, probe) if probe else agent
+
+
+def _split_intervention(
+    planner: dict[str, Any], method: str
+) -> tuple[dict[str, Any], Probe | None]:
+    """A run's planner options without `intervention`, and the probe it names."""
+    rest = {name: value for name, value in planner.items() if name != "intervention"}
+    if len(rest) == len(planner):
+        return rest, None
+    known = INTERVENTIONS[method]
+    return rest, look_up(known, planner["intervention"], "intervention")()
 
 
 def _transitions(dataset: Dataset, model: value_based.QLearner) -> Transitions:

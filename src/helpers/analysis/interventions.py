@@ -16,10 +16,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from helpers.agents import Actions, Agent
 from helpers.models.transformer import Probe
 
 Select = Callable[[int], Bool[Tensor, "L L"]]
@@ -73,6 +75,17 @@ def later_keys(first: int = 1) -> Select:
         return (place[None, :] > place[:, None]) & (place >= first)[None, :]
 
     return select
+
+
+def earlier_keys(first: int = 1) -> Select:
+    """Keys before the query, of those from `first` on."""
+    later = later_keys(0)
+    return lambda length: later(length).T & (torch.arange(length) >= first)
+
+
+def first_keys(count: int) -> Select:
+    """The first `count` keys: LEAP's level, the map of a grid level."""
+    return lambda length: (torch.arange(length) < count).expand(length, -1)
 
 
 def _keys(chosen: Bool[Tensor, " L"], first: int) -> Bool[Tensor, "L L"]:
@@ -214,6 +227,52 @@ class Patch(Probe):
                 f"{tuple(x.shape)}; record it on a window of the same size"
             )
         return torch.where(self.tokens[:, None], self.donor, x)
+
+
+# --- in play ----------------------------------------------------------------------------------
+
+INTERVENTIONS: dict[str, dict[str, Callable[[], Probe]]] = {
+    "dt": {
+        "no returns": lambda: Knockout(keys_of_kind(0, 3)),
+        "even returns": lambda: Even(keys_of_kind(0, 3)),
+        "no states": lambda: Knockout(keys_of_kind(1, 3)),
+        "no actions": lambda: Knockout(keys_of_kind(2, 3)),
+        "no past": lambda: Knockout(keys_further_than(0, 3)),
+        "last 5 steps": lambda: Knockout(keys_further_than(4, 3)),
+        "no attention": lambda: Silence(),
+    },
+    "leap": {
+        "no later actions": lambda: Knockout(later_keys()),
+        "no earlier actions": lambda: Knockout(earlier_keys()),
+        "no level": lambda: Knockout(first_keys(1)),
+        "no attention": lambda: Silence(),
+    },
+}
+"""What a run may do to a method's attention in play (its planner's option `intervention`)."""
+
+
+class ProbedAgent:
+    """An agent that decides under an intervention."""
+
+    def __init__(self, agent: Agent, model: Any, probe: Probe) -> None:
+        self.agent, self.model, self.probe = agent, model, probe
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes."""
+        self.agent.reset(n)
+
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
+        """The agent's actions under the intervention."""
+        with probing(self.model, self.probe):
+            return self.agent.act(observations)
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """Pass on."""
+        self.agent.observe(rewards)
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Pass on."""
+        self.agent.keep(rows)
 
 
 # --- effects on the action ---------------------------------------------------------------------
