@@ -1,0 +1,203 @@
+"""Numbers that others published (data/published), and what the post made of them.
+
+A file holds the tables of one publication, tidy: a row a number, with its source. Nothing of it was
+measured here. The averages below are computed from the rows, never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from helpers import paths
+from helpers.files import BadFile
+from helpers.names import look_up
+
+COLUMNS = ("table", "method", "task", "score", "spread", "spread_kind", "seeds", "source")
+NAMES = ("dt", "tt", "iql", "corl", "atari", "antmaze")
+SPREADS = ("", "std", "standard error")
+
+LOCOMOTION = tuple(
+    f"{robot}-{tier}"
+    for tier in ("medium-expert", "medium", "medium-replay")
+    for robot in ("halfcheetah", "hopper", "walker2d")
+)
+GAMES = ("Breakout", "Qbert", "Pong", "Seaquest")
+MAZES = tuple(
+    f"antmaze-{maze}"
+    for maze in (
+        "umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse"
+    )
+)  # fmt: skip
+
+
+def scores(name: str) -> pd.DataFrame:
+    """The tables of one publication; see data/published/README.md for their columns.
+
+    Raises:
+        UnknownName: no such publication.
+        BadFile: a column is missing, a score is no number, a spread has no known kind, a source is
+            missing, or a row occurs twice; names the file and the line.
+    """
+    look_up(dict.fromkeys(NAMES), name, "publication")
+    path = paths.DATA / "published" / f"{name}.csv"
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    except pd.errors.ParserError as error:
+        raise BadFile(f"{path}: not a table ({error})") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise BadFile(f"{path}: not a table (rows have more fields than the head)")
+    if list(table.columns) != list(COLUMNS):
+        raise BadFile(f"{path}: columns are {list(table.columns)}; expected {list(COLUMNS)}")
+    seen: set[tuple[str, ...]] = set()
+    for line, row in enumerate(table.itertuples(index=False), start=2):
+        for field in ("score", "spread"):
+            value = getattr(row, field)
+            if not (value or field == "spread") or not _is_number(value or "0"):
+                raise BadFile(f"{path}, line {line}: {field} is {value!r}; write a number")
+        if row.spread_kind not in SPREADS or bool(row.spread) != bool(row.spread_kind):
+            raise BadFile(
+                f"{path}, line {line}: spread {row.spread!r} is of kind {row.spread_kind!r}; "
+                f"say which: one of {SPREADS[1:]}"
+            )
+        if not row.source:
+            raise BadFile(f"{path}, line {line}: no source; say where {row.score} was published")
+        key = (row.table, row.method, row.task)
+        if key in seen:
+            raise BadFile(f"{path}, line {line}: {key} is there twice; keep one")
+        seen.add(key)
+    return table.assign(score=table["score"].astype(float), spread=pd.to_numeric(table["spread"]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False
+
+
+def mean(name: str, method: str, tasks: Sequence[str], table: str | None = None) -> float:
+    """Mean score of a method over exactly these tasks.
+
+    Raises:
+        BadFile: one of them is missing; a mean over others would be another number.
+    """
+    rows = scores(name)
+    rows = rows[(rows["method"] == method) & rows["task"].isin(tasks)]
+    rows = rows if table is None else rows[rows["table"] == table]
+    if missing := sorted(set(tasks) - set(rows["task"])):
+        raise BadFile(f"data/published/{name}.csv: {method} has no score on {missing}")
+    return float(rows["score"].mean())
+
+
+def total(name: str, method: str) -> float:
+    """A total over the nine locomotion sets that is published without all its parts."""
+    rows = scores(name)
+    row = rows[(rows["table"] == "locomotion total") & (rows["method"] == method)]
+    return float(row["score"].item())
+
+
+def flattery() -> pd.Series:
+    """By method, what choosing the best checkpoint adds to CORL's mean over locomotion."""
+    rows = scores("corl")
+    rows = rows[rows["table"] == "locomotion mean"]
+    by_choice = rows.pivot(index="method", columns="task", values="score")
+    return by_choice["best checkpoint"] - by_choice["last checkpoint"]
+
+
+# --- the post's table --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PostCell:
+    """One number (or blank) of the post's table, against the sources it came from."""
+
+    method: str
+    domain: str
+    printed: str
+    computed: float | None
+    """What the sources give for it; None where nothing is published."""
+    verdict: str
+    """correct, misquoted, partial (right for a choice of tasks that is not stated), omitted, or
+    nothing published."""
+    explanation: str
+
+
+def post_cells() -> list[PostCell]:
+    """All cells of the post's table, row by row, each with what the sources say."""
+    printed = pd.read_csv(paths.DATA / "published" / "post_table.csv", keep_default_na=False)
+    explain = {"locomotion": _locomotion, "atari": _atari, "antmaze": _antmaze}
+    return [
+        explain[domain](row["method"], str(row[domain]))
+        for _, row in printed.iterrows()
+        for domain in explain
+    ]
+
+
+def _agrees(printed: str, computed: float) -> bool:
+    """Equal at the precision that was printed; "~75" claims whole numbers."""
+    number = printed.removeprefix("~")
+    digits = len(number.partition(".")[2])
+    return abs(float(number) - computed) <= 0.5 * 10**-digits + 1e-9
+
+
+def _judged(method: str, domain: str, printed: str, computed: float, why: str) -> PostCell:
+    verdict = "correct" if _agrees(printed, computed) else "misquoted"
+    return PostCell(method, domain, printed, computed, verdict, why)
+
+
+def _locomotion(method: str, printed: str) -> PostCell:
+    if not printed:
+        return PostCell(method, "locomotion", printed, None, "nothing published", "")
+    corl = f"CORL, with one code base for all, has {{:.1f}} for {method}"
+    again = corl.format(mean("corl", method, LOCOMOTION)) if method != "TT" else ""
+    if method == "TT":
+        uniform = mean("tt", "TT uniform", LOCOMOTION)
+        return _judged(
+            method, "locomotion", printed, mean("tt", "TT quantile", LOCOMOTION),
+            f"the quantile version; the uniform one has {uniform:.1f}. 15 single rollouts, planner "
+            "settings chosen for each set",
+        )  # fmt: skip
+    if method == "IQL":
+        return _judged(method, "locomotion", printed, total("iql", "IQL") / len(LOCOMOTION), again)
+    if method == "CQL":
+        own = mean("dt", "CQL", LOCOMOTION)
+        why = f"re-run on v2 by others; in the DT paper's table CQL has {own:.1f} (v0). {again}"
+        return _judged(method, "locomotion", printed, mean("tt", "CQL", LOCOMOTION), why)
+    return _judged(
+        method, "locomotion", printed, mean("dt", method, LOCOMOTION, "locomotion"), again
+    )
+
+
+def _atari(method: str, printed: str) -> PostCell:
+    if not printed:
+        return PostCell(method, "atari", printed, None, "nothing published", "")
+    games = scores("atari").pivot(index="method", columns="task", values="score")[list(GAMES)]
+    ours = games.loc[method]
+    rest = games.drop(columns="Breakout").mean(axis=1)
+    first = games.loc[["BC", "CQL", "DT", "LEAP"]].idxmax()
+    won = [game for game in GAMES if first[game] == method]
+    why = (
+        f"without Breakout {rest[method]:.1f} (CQL {rest['CQL']:.1f}); highest of the four on "
+        f"{' and '.join(won) or 'no game'}"
+    )
+    return _judged(method, "atari", printed, float(ours.mean()), why)
+
+
+def _antmaze(method: str, printed: str) -> PostCell:
+    source = "TT (+Q)" if method == "TT" else method
+    known = scores("antmaze")
+    if source not in set(known["method"]):
+        return PostCell(method, "antmaze", printed, None, "nothing published", "")
+    five = [maze for maze in MAZES if maze != "antmaze-umaze-diverse"]
+    over_five = mean("antmaze", source, five)
+    if not printed:
+        rival = mean("antmaze", "IQL", five)
+        why = f"left out; IQL has {rival:.1f} on the same five mazes"
+        return PostCell(method, "antmaze", "–", over_five, "omitted", why)
+    over_six = mean("antmaze", source, MAZES)
+    why = f"over five of the six mazes, those that TT ran; over all six {over_six:.1f}"
+    verdict = "partial" if _agrees(printed, over_five) else "misquoted"
+    return PostCell(method, "antmaze", printed, over_five, verdict, why)
