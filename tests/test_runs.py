@@ -1,6 +1,7 @@
 """Experiments, runs and result files."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -11,7 +12,15 @@ from helpers.data import catalogue
 from helpers.files import BadFile, read_json, sha256, write_json
 from helpers.models.decision import load_decision
 from helpers.names import UnknownName
-from helpers.runs import Run, execute, load_experiments, obtain, results_table, smoke_version
+from helpers.runs import (
+    Evaluation,
+    Run,
+    execute,
+    load_experiments,
+    obtain,
+    results_table,
+    smoke_version,
+)
 from helpers.tasks import TASKS, get_task
 
 ENTRY = """
@@ -188,11 +197,18 @@ def test_missing_and_stale_results_are_told_apart(tmp_path, monkeypatch):
 
 
 def test_all_committed_results_are_done_and_match_their_checkpoints():
-    for run in load_experiments()["dt"]:
+    """None is of an older configuration; chapters tell of those that are missing."""
+    found = 0
+    for run in itertools.chain.from_iterable(load_experiments().values()):
+        if run.state() == "missing":
+            continue
         assert run.state() == "done", run.name
-        result = read_json(run.result_path())
-        assert result["checkpoint_sha256"] == sha256(run.checkpoint_path()), run.name
-        assert len(result["returns"]) == 100
+        result, checkpoint = read_json(run.result_path()), run.trainer().checkpoint_path()
+        assert len(result["returns"]) == Evaluation(**run.evaluation).episodes, run.name
+        if checkpoint.exists():  # small ones, which are soon trained again, are not committed
+            assert result["checkpoint_sha256"] == sha256(checkpoint), run.name
+            found += 1
+    assert found >= 10
 
 
 def test_the_table_has_the_promised_columns():
