@@ -8,6 +8,7 @@ import torch
 from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
 from helpers.agents import DecisionAgent
+from helpers.analysis.attention import decision_attention
 from helpers.data.catalogue import load_dataset
 from helpers.data.windows import make_windows
 from helpers.files import BadFile
@@ -143,7 +144,7 @@ def test_attention_equals_hugging_face(hugging_face):
             attention_mask=inputs["valid"].long(),
             output_attentions=True,
         ).attentions
-        actual = ours.attention_weights(**inputs)
+        actual = decision_attention(ours, **inputs).weights
     assert torch.allclose(torch.stack(expected), actual, atol=1e-5)
     assert torch.allclose(actual.sum(-1), torch.ones(()), atol=1e-5)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from helpers import paths
+from helpers.analysis.attention import trajectory_attention
 from helpers.data.tokens import Discretiser, uniform_discretiser
 from helpers.files import BadFile, read_arrays, write_arrays
 from helpers.models.pretrained_trajectory import load_pretrained_trajectory
@@ -31,7 +32,7 @@ def test_outputs_and_attention_are_those_of_the_removed_class():
     assert (tokens == 5).any(), "end tokens among them"
     with torch.inference_mode():
         found = model(tokens)
-        weights = model.attention_weights(tokens)
+        weights = trajectory_attention(model, tokens).weights
     assert torch.allclose(found, torch.from_numpy(golden["logits"]), atol=1e-5)
     for layer in range(2):
         expected = torch.from_numpy(golden[f"attention{layer}"])

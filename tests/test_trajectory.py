@@ -122,14 +122,6 @@ def test_nobody_looks_at_values_or_ahead():
             assert torch.equal(differs, expected), position
 
 
-def test_attention_weights_are_rows_of_probabilities():
-    model, tokens = model_of(), tokens_of(SMALL, 2, 15)
-    weights = model.attention_weights(tokens)
-    assert weights.shape == (2, 2, 2, 15, 15)
-    assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)
-    assert (weights[..., 6] == 0).all() and (weights[..., 13] == 0).all()
-
-
 def test_each_dimension_has_its_own_head():
     model, tokens = model_of(), tokens_of(SMALL, 2, 20)
     with torch.inference_mode():

@@ -190,11 +190,19 @@ def without_heads(model: Any, layer: int, heads: Collection[int]) -> Any:
 
 
 class Recorder(Probe):
-    """Remembers the features that each layer was given, and its attention weights."""
+    """Remembers the features that each layer was given, and its attention weights.
+
+    Of the last pass: a planner calls its model many times.
+    """
 
     def __init__(self) -> None:
         self.streams: list[Float[Tensor, "B L D"]] = []
         self.maps: list[Float[Tensor, "B H L L"]] = []
+        self.allowed: Bool[Tensor, "#B 1 L L"] | None = None
+
+    def begin(self, allowed: Bool[Tensor, "#B 1 L L"]) -> None:
+        """Forget the pass before."""
+        self.streams, self.maps, self.allowed = [], [], allowed
 
     def weights(self, layer: int, weights: Float[Tensor, "B H L L"]) -> Float[Tensor, "B H L L"]:
         """Take down."""

@@ -155,18 +155,6 @@ class DecisionTransformer(nn.Module):
         predicted = self.predict_action(features).float()
         return predicted if self.config.discrete else torch.tanh(predicted)
 
-    def attention_weights(
-        self,
-        returns_to_go: Float[Tensor, "B T"],
-        observations: Real[Tensor, "B T S"],
-        actions: Actions,
-        timesteps: Int[Tensor, "B T"],
-        valid: Bool[Tensor, "B T"] | None = None,
-    ) -> Float[Tensor, "layers B H L L"]:
-        """Exact attention weights among the 3 T tokens."""
-        x = self.tokens(returns_to_go, observations, actions, timesteps)
-        return self.transformer.attention_weights(x, self._allowed(x.shape[1], valid, x.device))
-
     @staticmethod
     def _allowed(
         length: int, valid: Bool[Tensor, "B T"] | None, device: torch.device

@@ -142,12 +142,6 @@ class Leap(nn.Module):
         end = plans == self.config.end
         return end.cumsum(dim=1) - end.long() == 0
 
-    def attention_weights(
-        self, states: Float[Tensor, "B D"], plans: Int[Tensor, "B H"]
-    ) -> Float[Tensor, "layers B heads L L"]:
-        """Exact attention weights among the state and the actions."""
-        return self.transformer.attention_weights(*self.tokens(states, plans))
-
 
 class PlaceReader:
     """Logits of single places of many plans about the same observations; without dropout.

@@ -152,11 +152,6 @@ class TrajectoryTransformer(nn.Module):
         visible = value != self.config.step_size - 1
         return causal_mask(length, device) & visible
 
-    def attention_weights(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "layers B H L L"]:
-        """Exact attention weights among the tokens."""
-        x = self.embed(tokens)
-        return self.transformer.attention_weights(x, self.allowed(tokens.shape[1], x.device))
-
 
 # --- data --------------------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ Look = Callable[[Float[Tensor, "B H Q L"]], Float[Tensor, "B H Q L"]]
 class Probe:
     """What an analysis does inside a transformer (`analysis.interventions`); this one nothing."""
 
+    def begin(self, allowed: Bool[Tensor, "#B 1 L L"]) -> None:
+        """A pass begins; `allowed` says who may look at whom."""
+
     def weights(self, layer: int, weights: Float[Tensor, "B H L L"]) -> Float[Tensor, "B H L L"]:
         """The attention weights to use in a layer."""
         return weights
@@ -282,26 +285,12 @@ class Transformer(nn.Module):
         readout: slice | Int[Tensor, "B Q"] | None,
     ) -> Float[Tensor, "B Q D"]:
         """`forward` with the probe in every block, which computes all tokens there."""
+        self.probe.begin(allowed)
         mask = _additive(allowed, x.dtype)
         for layer, block in enumerate(self.blocks):
             x = self.probe.stream(layer, x)
             x = block(x, mask, look=partial(self.probe.weights, layer))
         return self.norm(x if readout is None else _rows(x, readout))
-
-    def attention_weights(
-        self, x: Float[Tensor, "B L D"], allowed: Bool[Tensor, "#B 1 L L"]
-    ) -> Float[Tensor, "layers B H L L"]:
-        """Exact attention weights of every layer and head; rows sum to 1."""
-        maps: list[Tensor] = []
-        mask = _additive(allowed, x.dtype)
-
-        def record(weights: Tensor) -> Tensor:
-            maps.append(weights)
-            return weights
-
-        for block in self.blocks:
-            x = block(x, mask, look=record)
-        return torch.stack(maps)
 
 
 def _rows(x: Float[Tensor, "B L D"], readout: slice | Int[Tensor, "B Q"]) -> Float[Tensor, "B Q D"]:
