@@ -33,14 +33,14 @@ class OpenLoop:
 
     def errors(self, scale: Float[np.ndarray, " S"]) -> Float[np.ndarray, "W H"]:
         """Root mean square error over the entries, each divided by its scale."""
-        return _root_mean_square((self.predicted - self.recorded) / scale)
+        return root_mean_square((self.predicted - self.recorded) / scale)
 
     def errors_of_standing_still(self, scale: Float[np.ndarray, " S"]) -> Float[np.ndarray, "W H"]:
         """The same of a prediction that nothing changes: what any model should beat at first."""
-        return _root_mean_square((self.present[:, None] - self.recorded) / scale)
+        return root_mean_square((self.present[:, None] - self.recorded) / scale)
 
 
-def _root_mean_square(errors: np.ndarray) -> np.ndarray:
+def root_mean_square(errors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(errors).mean(axis=-1))
 
 

@@ -38,7 +38,7 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
     columns = rng.integers(episodes, size=(RESAMPLES, seeds, episodes))
     means = values[rows, columns].mean(axis=(1, 2))
-    return _percentiles(values.mean(), means)
+    return percentile_interval(values.mean(), means)
 
 
 def slope_interval(
@@ -59,7 +59,7 @@ def slope_interval(
     columns = rng.integers(seeds, size=(RESAMPLES, 1, seeds, 1))
     plays = rng.integers(episodes, size=(RESAMPLES, targets, seeds, episodes))
     slopes = achieved[rows, columns, plays].mean(axis=(2, 3)) @ weights
-    return _percentiles(achieved.mean(axis=(1, 2)) @ weights, slopes)
+    return percentile_interval(achieved.mean(axis=(1, 2)) @ weights, slopes)
 
 
 # --- several tasks of one kind (Agarwal et al. 2021) ---------------------------------------------
@@ -81,7 +81,7 @@ def iqm_interval(scores: Scores, seed: int = 0) -> Interval:
     runs = _checked(scores)
     draws = np.concatenate(_resampled(runs, np.random.default_rng(seed)), axis=1)
     score = stats.trim_mean(np.concatenate(runs), 0.25)
-    return _percentiles(score, stats.trim_mean(draws, 0.25, axis=1))
+    return percentile_interval(score, stats.trim_mean(draws, 0.25, axis=1))
 
 
 def improvement_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interval:
@@ -98,7 +98,7 @@ def improvement_interval(ours: Scores, theirs: Scores, seed: int = 0) -> Interva
     mine, others = _checked(ours), _checked(theirs)
     point = np.mean([_wins(a[None], b[None]) for a, b in zip(mine, others, strict=True)])
     pairs = zip(_resampled(mine, rng), _resampled(others, rng), strict=True)
-    return _percentiles(point, np.mean([_wins(a, b) for a, b in pairs], axis=0))
+    return percentile_interval(point, np.mean([_wins(a, b) for a, b in pairs], axis=0))
 
 
 def performance_profile(
@@ -116,7 +116,7 @@ def performance_profile(
         np.mean([(draw > threshold).mean(axis=1) for draw in draws], axis=0)
         for threshold in thresholds
     ]
-    return [_percentiles(point, share) for point, share in zip(points, shares, strict=True)]
+    return [percentile_interval(point, share) for point, share in zip(points, shares, strict=True)]
 
 
 def _checked(scores: Scores) -> list[Float[np.ndarray, " _seeds"]]:
@@ -140,6 +140,6 @@ def _wins(
     return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(1, 2))
 
 
-def _percentiles(score: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
+def percentile_interval(score: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(score), float(low), float(high))
