@@ -40,7 +40,8 @@ class OpenLoop:
         return root_mean_square((self.present[:, None] - self.recorded) / scale)
 
 
-def root_mean_square(errors: np.ndarray) -> np.ndarray:
+def root_mean_square(errors: Float[np.ndarray, "*n S"]) -> Float[np.ndarray, "*n"]:
+    """Over the last axis."""
     return np.sqrt(np.square(errors).mean(axis=-1))
 
 

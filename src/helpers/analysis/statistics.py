@@ -141,5 +141,6 @@ def _wins(
 
 
 def percentile_interval(score: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
+    """The estimate with the middle 95 % of its bootstrap draws."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(score), float(low), float(high))
