@@ -23,6 +23,7 @@ from helpers.analysis.attention import (
     lift,
     look_back,
     normalised_entropy,
+    recorded_windows,
     shares,
     shuffled,
     small_weights,
@@ -285,15 +286,18 @@ def test_untrained_models_differ_only_in_their_weights():
 def test_training_aims_attention_at_something():
     model, _ = load_decision(paths.CHECKPOINTS / "dt" / "halfcheetah" / "medium-s0.safetensors")
     data = load_dataset("halfcheetah/medium", sample=True)
-    k = model.config.context_length
+    windows = recorded_windows(data, np.array([19, 1500]), 20)
     found = {}
     for name, each in (("trained", model), ("untrained", untrained(model))):
-        maps = decision_attention(
-            each,
-            torch.from_numpy(data.returns_to_go()[None, :k]).float(),
-            torch.from_numpy(data.observations[None, :k]).float(),
-            torch.from_numpy(data.actions[None, :k]).float(),
-            torch.arange(k)[None],
-        )
+        maps = decision_attention(each, **windows)
         found[name] = (lift(maps, by_key_kind(maps), 3) - 1).abs().max()
     assert found["trained"] > 0.3 and found["untrained"] < 0.1, found
+
+
+def test_recorded_windows_stay_in_their_episodes():
+    data = load_dataset("halfcheetah/medium", sample=True)
+    windows = recorded_windows(data, np.array([1004]), 5)
+    assert windows["timesteps"].tolist() == [[0, 1, 2, 3, 4]]
+    assert torch.equal(windows["observations"][0, 0], torch.from_numpy(data.observations[1000]).float())
+    with pytest.raises(ValueError, match="begins before its episode"):
+        recorded_windows(data, np.array([1003]), 5)

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from helpers.analysis.interventions import Recorder, probing
+from helpers.data.episodes import Dataset
 from helpers.models.decision import DecisionTransformer
 from helpers.models.leap import Leap
 from helpers.models.trajectory import TrajectoryTransformer
@@ -58,6 +60,32 @@ class AttentionMaps:
 
 
 # --- extraction --------------------------------------------------------------------------------
+
+
+def recorded_windows(
+    dataset: Dataset, last: Int[np.ndarray, " B"], steps: int
+) -> dict[str, Tensor]:
+    """What a Decision Transformer is given of recorded windows that end with the steps `last`.
+
+    Args:
+        dataset: recorded episodes.
+        last: numbers of steps, counted over the whole dataset.
+        steps: T, length of the windows.
+
+    Raises:
+        ValueError: a window that begins before its episode.
+    """
+    time = np.concatenate([np.arange(length) for length in dataset.lengths])
+    if (time[last] < steps - 1).any():
+        raise ValueError(f"a window of {steps} steps begins before its episode; choose later steps")
+    rows = last[:, None] + np.arange(1 - steps, 1)
+    inputs = {
+        "returns_to_go": dataset.returns_to_go(),
+        "observations": dataset.observations,
+        "actions": dataset.actions,
+    }
+    windows = {name: torch.from_numpy(values[rows]).float() for name, values in inputs.items()}
+    return {**windows, "timesteps": torch.from_numpy(time[rows])}
 
 
 def decision_attention(
