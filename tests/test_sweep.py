@@ -118,7 +118,7 @@ def test_what_cannot_succeed_is_told_and_the_rest_goes_on(tmp_path, monkeypatch)
 
 
 def test_done_runs_are_skipped(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["helpers", "sweep", "dt", "--only", "medium-s0"])
+    monkeypatch.setattr(sys, "argv", ["helpers", "sweep", "dt", "--only", "halfcheetah/medium-s0"])
     assert command_line.main() == 0
     assert capsys.readouterr().out.startswith("0 done, 1 skipped, 0 failed")
 
