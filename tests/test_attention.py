@@ -298,6 +298,8 @@ def test_recorded_windows_stay_in_their_episodes():
     data = load_dataset("halfcheetah/medium", sample=True)
     windows = recorded_windows(data, np.array([1004]), 5)
     assert windows["timesteps"].tolist() == [[0, 1, 2, 3, 4]]
-    assert torch.equal(windows["observations"][0, 0], torch.from_numpy(data.observations[1000]).float())
+    assert torch.equal(
+        windows["observations"][0, 0], torch.from_numpy(data.observations[1000]).float()
+    )
     with pytest.raises(ValueError, match="begins before its episode"):
         recorded_windows(data, np.array([1003]), 5)

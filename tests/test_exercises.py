@@ -583,6 +583,95 @@ def test_flattery_slips(answer, message):
         exercises.check_flattery(answer)
 
 
+def lift(weights, allowed, group):
+    return weights[group & allowed].sum() / (group & allowed).sum() * allowed.sum()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda w, a, g: w[g].sum(), "this is the share"),
+        (lambda w, a, g: w[g].mean() * len(w), "as in the group"),
+        (lambda w, a, g: lift(w, a, g) / a.sum() * len(a), "among all keys"),
+        (lambda w, a, g: w[g].sum() / g.sum() * a.sum(), "do not count in the group"),
+        (lambda w, a, g: 1 / lift(w, a, g), "upside down"),
+        (lambda w, a, g: w[g & a].mean(), "mean weight"),
+    ],
+)
+def test_lift_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_lift(answer)
+
+
+def normalised_entropy(weights, allowed):
+    some = weights[weights > 0]
+    return -(some * np.log(some)).sum() / np.log(allowed.sum())
+
+
+def careless_entropy(weights, allowed):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return -(weights * np.log(weights)).sum() / np.log(allowed.sum())
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda w, a: normalised_entropy(w, a) * np.log(5), "in nats; divide"),
+        (lambda w, a: normalised_entropy(w, a) * np.log2(5), "in bits; divide"),
+        (lambda w, a: normalised_entropy(w, np.ones(6, bool)), "not of all"),
+        (lambda w, a: normalised_entropy(w, w > 0), "count all allowed keys"),
+        (lambda w, a: normalised_entropy(w, a) / np.log(2), "denominator in nats"),
+        (lambda w, a: -normalised_entropy(w, a), "sign"),
+        (lambda w, a: normalised_entropy(w, a) * np.log(5) / 5, "not by n"),
+        (careless_entropy, "0 ln 0 is 0"),
+        (lambda w, a: None, "forget `return`"),
+    ],
+)
+def test_normalised_entropy_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_normalised_entropy(answer)
+
+
+def knock_out(weights, hidden):
+    kept = np.where(hidden, 0.0, weights)
+    total = kept.sum(axis=1, keepdims=True)
+    return np.where(total > 0, kept / np.maximum(total, 1e-12), weights)
+
+
+def knock_out_in_place(weights, hidden):
+    weights[:, hidden] = 0.0
+    return weights
+
+
+def knock_out_evenly(weights, hidden):
+    freed = weights[:, hidden].sum(axis=1, keepdims=True)
+    spread = np.where(hidden, 0.0, weights + freed / (~hidden).sum())
+    return np.where(freed < 1, spread, weights)
+
+
+def knock_out_nan(weights, hidden):
+    kept = np.where(hidden, 0.0, weights)
+    with np.errstate(invalid="ignore"):
+        return kept / kept.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda w, h: np.where(h, 0.0, w), "sum to 1 again"),
+        (knock_out_nan, "0 / 0 is nan"),
+        (lambda w, h: np.nan_to_num(knock_out_nan(w, h)), "keeps all its weights$"),
+        (lambda w, h: np.where(h[:, None], 0.0, w), "columns, not rows"),
+        (lambda w, h: np.where(h, w, 0.0), "take those away"),
+        (knock_out_in_place, "changed the weights"),
+        (knock_out_evenly, "in proportion, not evenly"),
+    ],
+)
+def test_knock_out_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_knock_out(answer)
+
+
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
@@ -600,4 +689,7 @@ def test_right_answers_pass(capsys):
     exercises.check_interquartile_mean(interquartile_mean)
     exercises.check_probability_of_improvement(improvement)
     exercises.check_flattery(flattery)
-    assert capsys.readouterr().out.count("correct") == 16
+    exercises.check_lift(lift)
+    exercises.check_normalised_entropy(normalised_entropy)
+    exercises.check_knock_out(knock_out)
+    assert capsys.readouterr().out.count("correct") == 19

@@ -5,6 +5,7 @@ printing one line or raises an AssertionError that names the usual slip behind t
 A check lists its slips as the wrong results they lead to, so the message is a diagnosis.
 """
 
+from helpers.exercises.attention import check_knock_out, check_lift, check_normalised_entropy
 from helpers.exercises.compare import compare
 from helpers.exercises.data import (
     check_best_episodes,
@@ -42,7 +43,10 @@ __all__ = [
     "check_gibbs_iteration",
     "check_interleave",
     "check_interquartile_mean",
+    "check_knock_out",
+    "check_lift",
     "check_no_left",
+    "check_normalised_entropy",
     "check_nucleus",
     "check_plan_energy",
     "check_probability_of_improvement",
