@@ -286,7 +286,9 @@ def execute(
 
     task = get_task(run.plays or run.task)
     evaluation = Evaluation(**run.evaluation)
-    dataset, data_hash = _dataset(run, sample)
+    # Playing a committed model needs its dataset's hash only, not the episodes.
+    plays_only = run.trained_by and not sample
+    dataset, data_hash = (None, known_hash(run.dataset)) if plays_only else _dataset(run, sample)
     identity = run.identity(data_hash)
     play = partial(evaluate, task=task, workers=workers, progress=progress)
     target = task.target_return if evaluation.target is None else evaluation.target
