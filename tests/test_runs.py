@@ -355,3 +355,29 @@ def test_an_experiment_may_span_tasks(written):
     cells = load_experiments(written(text + "demonstrations = [50, 500]"))["x"]
     assert {run.task for run in cells} == {"halfcheetah", "babyai-part"}
     assert cells[-1].name == "x/babyai-part/expert-n500-s1" and len(cells) == 8
+
+
+def test_returns_by_cell():
+    chosen = load_experiments()["babyai-leap"]
+    cells = runs.returns_by_cell(chosen, "book")
+    assert list(cells) == list(dict.fromkeys((r.dataset, r.demonstrations) for r in chosen))
+    same = [r for r in chosen if r.dataset == chosen[0].dataset]
+    stored = [read_json(r.result_path())["returns"] for r in same]
+    assert cells[chosen[0].dataset, 500].tolist() == stored
+
+
+def test_playing_a_trained_model_needs_no_episodes(monkeypatch, tmp_path):
+    """Its identity needs the dataset's hash, which the registry knows."""
+    monkeypatch.setattr(paths, "DATASETS", tmp_path / "none")
+    run = next(r for r in load_experiments()["babyai-leap-i1"] if r.seed == 0)
+    tiny = dataclasses.replace(run, evaluation={"episodes": 2})
+    folder = tmp_path / "data"
+    for part in ("results", "checkpoints"):
+        source = paths.DATA / part
+        for path in source.glob("babyai-leap/babyai-gotolocal-s7n5/expert-n500-s0.*"):
+            target = folder / path.relative_to(paths.DATA)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    result = read_json(execute(tiny, folder=folder, progress=False))
+    assert result["identity"] == tiny.identity(catalogue.known_hash(run.dataset))
+    assert result["returns"] == read_json(run.result_path())["returns"][:2]

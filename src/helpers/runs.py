@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from helpers import paths
 from helpers.analysis.statistics import mean_interval
@@ -246,6 +247,22 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
             raise BadFile(f"{run.result_path()}: {run.state()}; make it with `{command}`")
         execute(run)
     return read_json(run.result_path()), run.checkpoint_path()
+
+
+def returns_by_cell(
+    runs: Sequence[Run], profile: str
+) -> dict[tuple[str, int], Float[np.ndarray, "_seeds _episodes"]]:
+    """Returns of an experiment's last checkpoints, by dataset and number of demonstrations.
+
+    Args:
+        runs: of one experiment.
+        profile: as of `obtain`; in the profile smoke the first run stands alone.
+    """
+    rows: dict[tuple[str, int], list[list[float]]] = {}
+    for run in runs[:1] if profile == "smoke" else runs:
+        cell = run.dataset, run.demonstrations
+        rows.setdefault(cell, []).append(obtain(run, profile)[0]["returns"])
+    return {cell: np.array(returns) for cell, returns in rows.items()}
 
 
 def _made(run: Run, folder: Path) -> bool:
