@@ -74,7 +74,9 @@ class GibbsPlans:
     history: Int[np.ndarray, "I E C H"] | None = None
     """If recorded, all chains' plans after every iteration,"""
     energies: Float[np.ndarray, "I E C"] | None = None
-    """and their energies."""
+    """their energies,"""
+    inputs: Int[np.ndarray, "I E C H"] | None = None
+    """and what the models were given: the plans before, MASK in the places to be filled."""
 
 
 class GibbsPlanner:
@@ -147,7 +149,7 @@ class GibbsPlanner:
         ]
         owner = torch.arange(envs).repeat_interleave(config.chains)
         plans = self._begin(proposal, envs).repeat_interleave(config.chains, dim=0)
-        history, energies = [], []
+        history, energies, inputs = [], [], []
         for i in range(config.iterations):
             if i == 0 and proposal is None:
                 places = torch.arange(self.length).expand(rows, -1)
@@ -156,6 +158,8 @@ class GibbsPlanner:
                 # Behind the END, nothing matters.
                 draws.masked_fill_(~self.models[0].active(plans), 2.0)
                 places = draws.topk(config.block, dim=1, largest=False).indices
+            if record:
+                inputs.append(plans.scatter(1, places, self.mask).view(envs, config.chains, -1))
             plans = self._improve(readers, plans, places, owner, self._temperature(i), generator)
             if record:
                 history.append(plans.view(envs, config.chains, -1))
@@ -169,6 +173,7 @@ class GibbsPlanner:
             lengths=(self.models[0].active(chosen) & (chosen < self.actions)).sum(1).numpy(),
             history=torch.stack(history).numpy() if record else None,
             energies=torch.stack(energies).numpy() if record else None,
+            inputs=torch.stack(inputs).numpy() if record else None,
         )
 
     @torch.inference_mode()
