@@ -306,7 +306,7 @@ def test_ones_own_dataset_trains_by_its_name(work, monkeypatch, capsys):
     assert data.terminated.all() and data.seeds.tolist() == [0, 1, 2]
     train("mine/hopper-v0", steps=4, episodes=2)
     assert "mean return" in capsys.readouterr().out
-    result = read_json(paths.DATA / "results" / "own" / "mine" / "hopper-v0-s0.json")
+    result = read_json(paths.DATA / "results" / "own-dt" / "mine" / "hopper-v0-s0.json")
     assert len(result["returns"]) == 2 and result["versions"]["environment"] == "Hopper-v5"
 
 

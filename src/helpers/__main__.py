@@ -41,6 +41,7 @@ def download(name: tyro.conf.Positional[str], /, sha256: str = "") -> None:
 def train(
     dataset: tyro.conf.Positional[str],
     /,
+    method: str = "dt",
     seed: int = 0,
     steps: int = 10_000,
     target: float | None = None,
@@ -52,6 +53,7 @@ def train(
 
     Args:
         dataset: of the book (halfcheetah/medium), or a Minari id on this machine (my/set-v0).
+        method: another method instead, such as bc.
         seed: of the run.
         steps: of the training.
         target: return that is asked for; default the best of the data.
@@ -59,19 +61,11 @@ def train(
         workers: processes of the evaluation.
         device: of the training.
     """
-    from helpers.data.catalogue import get_spec
     from helpers.files import read_json
-    from helpers.runs import Run, execute
+    from helpers.library import own_run
+    from helpers.runs import execute
 
-    run = Run(
-        experiment="own",
-        task=get_spec(dataset).task,
-        dataset=dataset,
-        method="dt",
-        seed=seed,
-        train={"steps": steps, "warmup_steps": min(10_000, steps // 10)},
-        evaluation={"episodes": episodes, "checks": 1, "check_episodes": 1, "target": target},
-    )
+    run = own_run(dataset, method, seed, steps=steps, episodes=episodes, target=target)
     path = execute(run, workers=workers, device=device)
     result = read_json(path)
     print(f"asked for {result['target']:,.1f}, mean return {result['last']:,.1f}: {path}")

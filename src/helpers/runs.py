@@ -14,7 +14,7 @@ import platform
 import subprocess
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -170,9 +170,8 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
         get_task(entry["task"])
     look_up(METHODS, entry["method"], "method")
     for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
-        known = sorted(f.name for f in fields(kind))
-        if unknown := set(entry.get(key, {})) - set(known):
-            raise BadFile(f"{path}: [{name}.{key}] has unknown {sorted(unknown)}; known: {known}")
+        if what := unknown_fields(entry.get(key, {}), kind):
+            raise BadFile(f"{path}: [{name}.{key}] has {what}")
     given = {key: entry.get(key, {}) for key in options}
     given |= {key: entry.get(key, "") for key in ("trained_by", "plays")}
     if given["plays"]:
@@ -186,6 +185,13 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
             run = Run(name, task, dataset, entry["method"], seed, demonstrations=count, **given)
             runs.append(run)
     return runs
+
+
+def unknown_fields(given: Mapping[str, Any], kind: type) -> str:
+    """What is wrong with these changes to a configuration: names that it does not have."""
+    known = sorted(f.name for f in fields(kind))
+    unknown = sorted(set(given) - set(known))
+    return f"unknown {unknown}; known: {known}" if unknown else ""
 
 
 def _check_list(where: str, values: Any, kind: type) -> None:
@@ -224,7 +230,7 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     """The result and the checkpoint of a run, as a chapter of that profile wants them.
 
     Args:
-        run: a run of `experiments.toml`.
+        run: a run of `experiments.toml`, or `library.own_run`.
         profile: "book" reads what is committed, "full" trains what is missing or stale, "smoke"
             trains a tiny version on the committed sample, outside data/results.
 

@@ -192,7 +192,14 @@ def _luck() -> Iterator[DatasetSpec]:
 
 DATASETS = {
     spec.id: spec
-    for family in (_halfcheetah, _babyai, _parts, _key_to_door, _stitching, _luck)
+    for family in (
+        _halfcheetah,
+        _babyai,
+        _parts,
+        _key_to_door,
+        _stitching,
+        _luck,
+    )
     for spec in family()
 }
 
