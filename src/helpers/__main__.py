@@ -210,6 +210,16 @@ def notebooks(
         book.execute(profile, out, only=only)
 
 
+def parameters() -> None:
+    """Write the table of all chapters' parameters into its page."""
+    from helpers.files import write_bytes
+    from helpers.parameters import page_with_table
+
+    path, text = page_with_table()
+    write_bytes(path, text.encode())
+    print(path)
+
+
 def book() -> None:
     """Execute the chapters that changed, build the site and check it."""
     from helpers import book, paths
@@ -235,6 +245,7 @@ COMMANDS = {
     "sweep": sweep,
     "results": results,
     "notebooks": notebooks,
+    "parameters": parameters,
     "book": book,
 }
 

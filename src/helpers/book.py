@@ -20,8 +20,8 @@ import nbformat
 
 from helpers import paths
 from helpers.files import read_json, write_bytes, write_json
+from helpers.parameters import PROFILES
 
-PROFILES = ("smoke", "book", "full")
 DEPENDENCIES = ("src/helpers/**/*.py", "data/registry.json", "data/policies/*", "data/samples/**/*",
                 "data/checkpoints/**/*", "data/results/**/*", "data/published/*",
                 "experiments.toml", "requirements.lock")  # fmt: skip
