@@ -170,7 +170,7 @@ def test_the_commands_on_the_page_do_what_it_says(root):
     done = run(root, "bash", "-e", "-c", batch.replace("0 1 2", "1"))
     assert done.returncode == 0, done.stderr
     printed = run(root, sys.executable, "-c", reading).stdout
-    assert printed == "dt-1\n  asked for seed 1\n"
+    assert printed == "dt-1 asked for seed 1\n"
 
     done = run(root, sys.executable, "-c", running)
     assert done.returncode == 0, done.stderr
