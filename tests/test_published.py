@@ -136,3 +136,55 @@ def test_unknown_publications_and_missing_scores(copied):
         scores("DT")
     with pytest.raises(BadFile, match=r"TT \(\+Q\) has no score on \['antmaze-umaze-diverse'\]"):
         mean("antmaze", "TT (+Q)", MAZES)
+
+
+# --- the post's figures ---
+
+
+def test_numbers_of_the_posts_figures():
+    cost = published.post_figure("compute-cost", "TT")
+    assert cost.index.tolist() == [1, 2, 4, 8, 16, 32] and cost[32] == 386923
+    assert published.post_figure("compute-cost", "DT").item() == 143.2
+    table = published.post_figures()
+    assert {"unit", "how"} < set(table.columns) and (table["how"].str.len() > 10).all()
+
+
+def test_readings_of_one_picture_agree():
+    """A slip in reading would show: areas make the total, rows of maps sum to 1."""
+    parts = ("return-to-go", "recent", "middle", "old")
+    areas = [published.post_figure("attention-shares", part) for part in parts]
+    total = published.post_figure("attention-shares", "total")
+    assert (sum(areas) - total).abs().max() < 0.004
+    for name in ("dt-map", "tt-map"):
+        rows = published.post_figure(name, "sum of a row, mean").item()
+        assert rows == pytest.approx(1, abs=0.06)
+    # The mean distance in TT's last map is what the post's other figure has for that layer.
+    distance = published.post_figure("tt-map", "mean distance").item()
+    assert distance == pytest.approx(published.post_figure("look-back", "range")[3], abs=0.2)
+    for name in ("DT", "TT"):
+        assert published.post_figure("error-propagation", name).is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("compute-cost,TT,1,266,", "compute-cost,TT,1,2,66,", "not a table .*more fields|line"),
+        ("compute-cost,TT,1,266,", "compute-cost,TT,1,fast,", "value is 'fast'; write a number"),
+        ("compute-cost,TT,1,266,", "compute-cost,TT,one,266,", "at is 'one'; write a number"),
+        ("compute-cost,TT,1,266,", "compute-cost,TT,2,266,", "is there twice; keep one"),
+        ("compute-cost,TT,1,266,ms per episode,", "compute-cost,TT,1,266,,", "unit is empty"),
+        ("compute-cost,TT,1,266,", "compute-cost,,1,266,", "quantity is empty"),
+        ("figure,quantity,at", "figure,quantity,x", "columns are .* expected"),
+    ],
+)
+def test_bad_readings_are_told(copied, old, new, message):
+    copied("post_figures.csv", old, new)
+    with pytest.raises(BadFile, match=message):
+        published.post_figures()
+
+
+def test_unknown_figures_and_quantities():
+    with pytest.raises(UnknownName, match="unknown figure of the post 'cost'"):
+        published.post_figure("cost", "TT")
+    with pytest.raises(UnknownName, match="unknown quantity of compute-cost 'LEAP'"):
+        published.post_figure("compute-cost", "LEAP")

@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from helpers import paths
+from helpers import site as site_checks
 from helpers.site import check_site, check_sources, learner_notebook
 
 HEAD = """\
@@ -189,6 +190,15 @@ def test_source_faults_are_found(chapters, old, new, problem):
 def test_fewer_than_two_exercises_are_a_problem(chapters):
     only = CHAPTER[: CHAPTER.index("````{exercise-start}")]
     assert check_sources(chapters(only)) == ["01_one.md: has fewer than 2 exercises"]
+
+
+def test_pages_to_look_things_up_need_no_exercises(chapters):
+    (name,) = site_checks.WITHOUT_EXERCISES
+    none = CHAPTER[: CHAPTER.index("```{exercise-start}")]
+    assert check_sources(chapters(none, f"{name}.md")) == []
+    # Those that one has all the same are checked.
+    wrong = replaced(CHAPTER, ":label: ex-two\n", "")
+    assert any("the label ''" in what for what in check_sources(chapters(wrong, f"{name}.md")))
 
 
 @pytest.mark.parametrize("body", NO_FIGURE_CELLS.values(), ids=NO_FIGURE_CELLS)

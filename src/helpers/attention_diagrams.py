@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
 from helpers.analysis.attention import AttentionMaps
@@ -25,7 +26,7 @@ def draw_map(
     *,
     lift: bool = True,
     largest: float = 8.0,
-) -> None:
+) -> AxesImage:
     """One map: queries are rows, keys are columns, strips along both sides give the kinds.
 
     Args:
@@ -35,6 +36,9 @@ def draw_map(
         lift: show each weight over an even share, on a logarithmic scale around 1, with forbidden
             keys blank; otherwise the weights themselves.
         largest: ends of the scale, 1 / `largest` to `largest`.
+
+    Returns:
+        The image, for a colour bar.
     """
     allowed, keys = maps.allowed[0].numpy(), maps.keys[0].numpy()
     if lift:
@@ -43,13 +47,14 @@ def draw_map(
         ax.set_facecolor(GRID)
     else:
         shown, options = weights, {"cmap": SEQUENTIAL, "vmin": 0}
-    ax.imshow(shown, interpolation="nearest", aspect="equal", **options)
+    image = ax.imshow(shown, interpolation="nearest", aspect="equal", **options)
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
     names = [maps.names[kind] for kind in maps.kinds[0]]
     _strip(ax.inset_axes((0.0, -0.055, 1.0, 0.035)), names, horizontal=True)
     _strip(ax.inset_axes((-0.055, 0.0, 0.035, 1.0)), names, horizontal=False)
+    return image
 
 
 def _strip(ax: Axes, names: Sequence[str], *, horizontal: bool) -> None:
@@ -68,6 +73,18 @@ def kind_legend(figure: Figure, names: Sequence[str], **options: object) -> None
     figure.legend(handles=patches, **{**place, **options})
 
 
+def lift_bar(figure: Figure, image: AxesImage, axes: Sequence[Axes]) -> None:
+    """What the colours of lifts mean, to the right of `axes`."""
+    bar = figure.colorbar(image, ax=list(axes), shrink=0.7, aspect=24, pad=0.015)
+    low, high = image.get_clim()
+    ticks = [tick for tick in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if low <= tick <= high]
+    bar.set_ticks(ticks, labels=[f"1/{1 / tick:.0f}" if tick < 1 else f"{tick}" for tick in ticks])
+    bar.minorticks_off()
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=8.5)
+    bar.set_label("lift", fontsize=9)
+
+
 def draw_scores(
     ax: Axes,
     rows: Mapping[str, Interval],
@@ -84,7 +101,7 @@ def draw_scores(
     """
     heights = np.arange(len(rows))[::-1]
     for y, interval, colour in zip(heights, rows.values(), colours, strict=True):
-        ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2.4, zorder=3)
+        ax.hlines(y, interval.low, interval.high, color=colour, lw=2.4, zorder=3)
         ax.plot(interval.score, y, "o", color=colour, ms=5.5, zorder=4)
     for marker, (name, values) in zip(("|", "x"), nulls.items(), strict=False):
         at = [values[row] for row in rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from helpers.files import BadFile
 from helpers.names import look_up
 
 COLUMNS = ("table", "method", "task", "score", "spread", "spread_kind", "seeds", "source")
+FIGURE_COLUMNS = ("figure", "quantity", "at", "value", "unit", "how")
 NAMES = ("dt", "tt", "iql", "corl", "atari", "antmaze")
 SPREADS = ("", "std", "standard error")
 
@@ -43,14 +45,7 @@ def scores(name: str) -> pd.DataFrame:
     """
     look_up(dict.fromkeys(NAMES), name, "publication")
     path = paths.DATA / "published" / f"{name}.csv"
-    try:
-        table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    except pd.errors.ParserError as error:
-        raise BadFile(f"{path}: not a table ({error})") from error
-    if not isinstance(table.index, pd.RangeIndex):
-        raise BadFile(f"{path}: not a table (rows have more fields than the head)")
-    if list(table.columns) != list(COLUMNS):
-        raise BadFile(f"{path}: columns are {list(table.columns)}; expected {list(COLUMNS)}")
+    table = _read(path, COLUMNS)
     seen: set[tuple[str, ...]] = set()
     for line, row in enumerate(table.itertuples(index=False), start=2):
         for field in ("score", "spread"):
@@ -69,6 +64,19 @@ def scores(name: str) -> pd.DataFrame:
             raise BadFile(f"{path}, line {line}: {key} is there twice; keep one")
         seen.add(key)
     return table.assign(score=table["score"].astype(float), spread=pd.to_numeric(table["spread"]))
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """All fields of a file as they are written; BadFile where it is no table of these columns."""
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    except pd.errors.ParserError as error:
+        raise BadFile(f"{path}: not a table ({error})") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise BadFile(f"{path}: not a table (rows have more fields than the head)")
+    if list(table.columns) != list(columns):
+        raise BadFile(f"{path}: columns are {list(table.columns)}; expected {list(columns)}")
+    return table
 
 
 def _is_number(text: str) -> bool:
@@ -105,6 +113,53 @@ def flattery() -> pd.Series:
     rows = rows[rows["table"] == "locomotion mean"]
     by_choice = rows.pivot(index="method", columns="task", values="score")
     return by_choice["best checkpoint"] - by_choice["last checkpoint"]
+
+
+# --- the post's figures --------------------------------------------------------------------------
+
+
+def post_figure(figure: str, quantity: str) -> pd.Series:
+    """Numbers of one of the post's figures, by where they were read (a step, a width, a layer).
+
+    Args:
+        figure: such as compute-cost; see data/published/post_figures.csv.
+        quantity: a curve, a bar or a printed number of it.
+
+    Raises:
+        UnknownName: no such figure or quantity.
+        BadFile: see `post_figures`.
+    """
+    rows = post_figures()
+    look_up(dict.fromkeys(rows["figure"]), figure, "figure of the post")
+    rows = rows[rows["figure"] == figure]
+    look_up(dict.fromkeys(rows["quantity"]), quantity, f"quantity of {figure}")
+    values = rows[rows["quantity"] == quantity].set_index("at")["value"]
+    whole = values.index.notna().all() and (values.index % 1 == 0).all()
+    return values.set_axis(values.index.astype(int)) if whole else values
+
+
+def post_figures() -> pd.DataFrame:
+    """All numbers read off the post's figures, with their units and how they were read.
+
+    Raises:
+        BadFile: a column is missing, a value is no number, `at` is neither a number nor empty, a
+            unit or a reading is missing, or a row occurs twice; names the file and the line.
+    """
+    path = paths.DATA / "published" / "post_figures.csv"
+    table = _read(path, FIGURE_COLUMNS)
+    seen: set[tuple[str, ...]] = set()
+    for line, row in enumerate(table.itertuples(index=False), start=2):
+        for field, text in (("value", row.value), ("at", row.at or "0")):
+            if not _is_number(text):
+                raise BadFile(f"{path}, line {line}: {field} is {text!r}; write a number")
+        for field in ("figure", "quantity", "unit", "how"):
+            if not getattr(row, field):
+                raise BadFile(f"{path}, line {line}: {field} is empty; say what {row.value} is")
+        key = (row.figure, row.quantity, row.at)
+        if key in seen:
+            raise BadFile(f"{path}, line {line}: {key} is there twice; keep one")
+        seen.add(key)
+    return table.assign(value=table["value"].astype(float), at=pd.to_numeric(table["at"]))
 
 
 # --- the post's table --------------------------------------------------------------------------

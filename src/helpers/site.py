@@ -21,6 +21,8 @@ from bs4 import BeautifulSoup, Tag
 
 LONGEST_DEFINITION = 15
 FEWEST_EXERCISES = 2
+WITHOUT_EXERCISES = {"10_errata"}
+"""Chapters that are looked things up in, in the back matter."""
 OWN_PAGES = {"genindex.html", "search.html"}  # of Sphinx itself
 LOADED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "apple-touch-icon"}
 DRAWING_CALLS = {"show", "plot", "subplots", "new_axes"}
@@ -167,7 +169,8 @@ def check_sources(notebooks: Path) -> list[str]:
     for source in sources:
         cells = jupytext.read(source).cells
         code = [cell for cell in cells if cell.cell_type == "code"]
-        found = [*_check_exercises(cells), *_check_parameters(code)]
+        fewest = 0 if source.stem in WITHOUT_EXERCISES else FEWEST_EXERCISES
+        found = [*_check_exercises(cells, fewest), *_check_parameters(code)]
         for cell in code:
             name = _nested(cell, "mystnb", "figure", "name")
             found += [f"cell `{cell.source.strip()[:30]}`: {what}" for what in _check_cell(cell)]
@@ -253,12 +256,12 @@ def _gates(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield gate[1], label, *fence.span()
 
 
-def _check_exercises(cells: list[Any]) -> Iterator[str]:
+def _check_exercises(cells: list[Any], fewest: int) -> Iterator[str]:
     gates = [gate for cell in cells if cell.cell_type == "markdown" for gate in _gates(cell.source)]
     exercises = [label for kind, label, *_ in gates if kind == "exercise-start"]
     solutions = [label for kind, label, *_ in gates if kind == "solution-start"]
-    if len(exercises) < FEWEST_EXERCISES:
-        yield f"has fewer than {FEWEST_EXERCISES} exercises"
+    if len(exercises) < fewest:
+        yield f"has fewer than {fewest} exercises"
     for label in sorted({*exercises, *solutions}):
         if not label or exercises.count(label) != 1 or solutions.count(label) != 1:
             yield f"the label {label!r} is not that of one exercise and one solution"

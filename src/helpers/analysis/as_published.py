@@ -16,6 +16,48 @@ from torch import Tensor
 from helpers.analysis.attention import AttentionMaps
 
 
+def random_attention(
+    length: int,
+    *,
+    heads: int = 1,
+    layers: int = 3,
+    kinds: int = 3,
+    hidden_kind: int | None = None,
+    sharpness: float = 1.0,
+    windows: int = 2,
+    seed: int = 0,
+) -> AttentionMaps:
+    """Causal attention of no network at all: its scores are drawn from a normal distribution.
+
+    What a statistic says of this, it says of no model. `attention.uniform` makes it even.
+
+    Args:
+        length: L, tokens of a window.
+        heads: H of a layer.
+        layers: layers.
+        kinds: tokens of a time step, each of a kind of its own.
+        hidden_kind: one that nobody may look at, such as TT's values; not the first.
+        sharpness: standard deviation of the scores before the softmax; 0 is even attention.
+        windows: B.
+        seed: of the scores.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scores = sharpness * torch.randn(layers, windows, heads, length, length, generator=generator)
+    place = torch.arange(length)
+    allowed = torch.ones(length, length, dtype=torch.bool).tril()
+    if hidden_kind is not None:
+        allowed = allowed & (place % kinds != hidden_kind)
+    weights = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1)
+    names = tuple(f"kind {kind}" for kind in range(kinds))
+    return AttentionMaps(
+        weights,
+        allowed.expand(windows, -1, -1),
+        (place % kinds).expand(windows, -1),
+        names,
+        (place // kinds).expand(windows, -1),
+    )
+
+
 def mean_weight(maps: AttentionMaps) -> Float[Tensor, "layers B"]:
     """Mean attention: 1 / L for any network, because every row sums to 1."""
     return maps.weights.mean(dim=(2, 3, 4))
