@@ -101,6 +101,8 @@ def test_the_posts_table_is_judged():
     assert "without Breakout 43.2 (CQL 72.6)" in cells["LEAP", "atari"].explanation
     assert cells["LEAP", "atari"].explanation.endswith("on Breakout")
     assert cells["CQL", "atari"].explanation.endswith("on Qbert and Pong")
+    # The nine locomotion sets of table 2, not the Hopper scores of table 7 as well.
+    assert "CQL has 63.9 (v0)" in cells["CQL", "locomotion"].explanation
 
 
 def test_verdicts_follow_from_the_files(copied):

@@ -218,7 +218,7 @@ def _locomotion(method: str, printed: str) -> PostCell:
     if method == "IQL":
         return _judged(method, "locomotion", printed, total("iql", "IQL") / len(LOCOMOTION), again)
     if method == "CQL":
-        own = mean("dt", "CQL", LOCOMOTION)
+        own = mean("dt", "CQL", LOCOMOTION, "locomotion")
         why = f"re-run on v2 by others; in the DT paper's table CQL has {own:.1f} (v0). {again}"
         return _judged(method, "locomotion", printed, mean("tt", "CQL", LOCOMOTION), why)
     return _judged(
