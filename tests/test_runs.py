@@ -309,7 +309,7 @@ def test_the_trainer_is_part_of_the_identity(planned, monkeypatch):
     monkeypatch.setattr(runs, "load_experiments", lambda: {"tt": [changed]})
     assert second.identity("x") != before
     stranger = dataclasses.replace(second, seed=5)
-    with pytest.raises(BadFile, match=r"with seed 5 trained by \[tt\], which has no such run"):
+    with pytest.raises(BadFile, match=r"with seed 5 of \[tt\] \(trained_by\), which has no"):
         stranger.trainer()
 
 
@@ -381,3 +381,33 @@ def test_playing_a_trained_model_needs_no_episodes(monkeypatch, tmp_path):
     result = read_json(execute(tiny, folder=folder, progress=False))
     assert result["identity"] == tiny.identity(catalogue.known_hash(run.dataset))
     assert result["returns"] == read_json(run.result_path())["returns"][:2]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('critic = "iql"\nmethod = "bc"', "a critic helps the methods dt and tt"),
+        ('method = "bc"\nlessons = 3', "without one leave it out"),
+        ('method = "bc"\nteacher = "tt"', "write how many episodes it plays"),
+        ('method = "bc"\nteacher = "tt"\nlessons = "many"', "lessons is 'many'"),
+    ],
+)
+def test_bad_partners_are_named(written, more, message):
+    with pytest.raises(BadFile, match=message):
+        load_experiments(written(f'[x]\n{more}\ndatasets = ["gamble/random"]\nseeds = [0]\n'))
+
+
+def test_partners_are_part_of_the_identity_and_come_first(monkeypatch):
+    cell = {"task": "pointmaze", "dataset": "pointmaze/halves", "seed": 0}
+    critic = Run("q", method="iql", **cell)
+    with_critic = Run("x", method="dt", critic="q", **cell)
+    without = Run("x", method="dt", **cell)
+    monkeypatch.setattr(runs, "load_experiments", lambda: {"q": [critic]})
+    before = with_critic.identity("data")
+    assert before != without.identity("data")
+    assert (with_critic.depth, without.depth) == (1, 0)
+    changed = dataclasses.replace(critic, model={"expectile": 0.9})
+    monkeypatch.setattr(runs, "load_experiments", lambda: {"q": [changed]})
+    assert with_critic.identity("data") != before
+    with pytest.raises(BadFile, match=r"\[q\] \(critic\), which has no such run"):
+        dataclasses.replace(with_critic, seed=3).identity("data")

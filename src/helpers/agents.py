@@ -20,6 +20,7 @@ from helpers.models.leap import Leap
 from helpers.models.trajectory import TrajectoryTransformer, load_trajectory
 from helpers.planning.beam import BeamConfig, BeamPlanner, ValueFunction
 from helpers.planning.gibbs import GibbsConfig, GibbsPlanner, GibbsPlans
+from helpers.stitching import GridCritic, VectorCritic, load_critic
 
 Actions = Float[np.ndarray, "n A"] | Int[np.ndarray, " n"]
 """Vectors, or numbers where the task is discrete."""
@@ -145,7 +146,11 @@ class DecisionAgent:
         # Of these, the last action and the present return-to-go and state are new.
         new = self.model.transformer.prepare(tokens[:, -4 if t else 0 : -1])
         self.observations[:, 0] = self.observations[:, 1]
-        return self.model.scores(self.window.append(new))
+        return self.decide(self.window.append(new))
+
+    def decide(self, prepared: Float[Tensor, "n L P"]) -> Float[Tensor, "n A"]:
+        """The model's scores from the last steps; L = 3 K - 1, or fewer at the beginning."""
+        return self.model.scores(prepared)
 
     def take(self, actions: Float[Tensor, "n A"] | Int[Tensor, " n"]) -> None:
         """Note what is done, whoever chose it."""
@@ -162,6 +167,33 @@ class DecisionAgent:
         self.returns_to_go = self.returns_to_go[rows]
         self.observations, self.actions = self.observations[rows], self.actions[rows]
         self.window.keep(rows)
+
+
+class ElasticAgent(DecisionAgent):
+    """A Decision Transformer that looks back as far as promises most (Wu et al. 2023).
+
+    Lengths are tried by doubling, 1, 2, 4, ... steps up to K; of equal estimates the shortest wins.
+    """
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes; `chosen` notes the length of each decision, in steps."""
+        super().reset(n)
+        self.chosen: list[Int[np.ndarray, " n"]] = []
+
+    def decide(self, prepared: Float[Tensor, "n L P"]) -> Float[Tensor, "n A"]:
+        """Scores of each episode with the history of its highest estimate."""
+        steps = (prepared.shape[1] + 1) // 3
+        lengths = [2**i for i in range(steps.bit_length())]
+        lengths = [length for length in lengths if length < steps] + [steps]
+        histories = [prepared[:, 1 - 3 * length :] for length in lengths]
+        estimates = torch.stack([self.model.estimate(history) for history in histories])
+        best = estimates.argmax(dim=0)
+        self.chosen.append(np.array(lengths)[best.numpy()])
+        scores = prepared.new_empty(len(prepared), self.model.config.action_size)
+        for i, history in enumerate(histories):
+            if len(rows := (best == i).nonzero()[:, 0]):
+                scores[rows] = self.model.scores(history[rows])
+        return scores
 
 
 class SlidingWindow:
@@ -241,12 +273,26 @@ class TrajectoryAgent:
 
 
 def trajectory_agent(
-    checkpoint: Path, targets: Float[np.ndarray, " n"], config: BeamConfig | None = None
+    checkpoint: Path,
+    targets: Float[np.ndarray, " n"],
+    config: BeamConfig | None = None,
+    critic: Path | None = None,
 ) -> TrajectoryAgent | GridTrajectoryAgent:
-    """The agent of a saved checkpoint; it asks for as much as it can get, whatever the targets."""
+    """The agent of a saved checkpoint; it asks for as much as it can get, whatever the targets.
+
+    Args:
+        checkpoint: of a Trajectory Transformer.
+        targets: one an episode.
+        config: of the search.
+        critic: checkpoint of a value-based learner that ranks candidates (TT+Q).
+    """
     model, _ = load_trajectory(checkpoint)
-    kind = GridTrajectoryAgent if model.config.grid_size else TrajectoryAgent
-    return kind(model, config or BeamConfig())
+    learner = load_critic(critic) if critic else None
+    if model.config.grid_size:
+        value = GridCritic(learner) if learner else None
+        return GridTrajectoryAgent(model, config or BeamConfig(), value=value)
+    value = VectorCritic(learner) if learner else None
+    return TrajectoryAgent(model, config or BeamConfig(), value=value)
 
 
 class GridTrajectoryAgent:
@@ -255,8 +301,15 @@ class GridTrajectoryAgent:
     Plans from the last steps, and from map and mission as the oldest of them saw these.
     """
 
-    def __init__(self, model: TrajectoryTransformer, config: BeamConfig, *, seed: int = 0) -> None:
-        self.planner = BeamPlanner(model, config)
+    def __init__(
+        self,
+        model: TrajectoryTransformer,
+        config: BeamConfig,
+        *,
+        seed: int = 0,
+        value: GridCritic | None = None,
+    ) -> None:
+        self.planner = BeamPlanner(model, config, value=value)
         self.model, self.config, self.seed = model, config, seed
         self.layout = grid_layout(model.config.grid_size, model.config.grid_size)
 
@@ -274,6 +327,8 @@ class GridTrajectoryAgent:
         if not self.planned:
             first = torch.from_numpy(self.seen[0])
             prefix = self.model.embed_map(first)[:, None]
+            if self.planner.value is not None:
+                self.planner.value.look(first)
             plans = self.planner.plan(self._tokens(), self.generator, prefix=prefix)
             actions = plans.actions[:, : self.config.plan_every, 0].round().astype(np.int64)
             self.planned = list(actions.T)

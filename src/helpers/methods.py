@@ -12,7 +12,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from helpers.adaptation import AdaptedDecisionAgent, AdaptedLeapAgent, split_options
-from helpers.agents import Agent, DecisionAgent, LeapAgent, memoryless_agent, trajectory_agent
+from helpers.agents import (
+    Agent,
+    DecisionAgent,
+    ElasticAgent,
+    LeapAgent,
+    memoryless_agent,
+    trajectory_agent,
+)
 from helpers.analysis.disturbances import NoisyAgent, action_box
 from helpers.analysis.interventions import INTERVENTIONS, ProbedAgent
 from helpers.data.episodes import Dataset
@@ -20,12 +27,14 @@ from helpers.data.transitions import Transitions, make_transitions
 from helpers.data.windows import Windows, make_windows
 from helpers.models import (
     decision,
+    elastic,
     grid_trajectory,
     imitation,
     leap,
     trajectory,
     value_based,
 )
+from helpers.models.checkpoints import load_model
 from helpers.models.transformer import Probe
 from helpers.names import look_up
 from helpers.planning.beam import BeamConfig
@@ -68,6 +77,12 @@ def _decision_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarr
     return ProbedAgent(agent, model, probe) if probe else agent
 
 
+def _elastic_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
+    if planner:
+        raise ValueError(f"an Elastic Decision Transformer does not plan; remove {sorted(planner)}")
+    return ElasticAgent(load_model(checkpoint, elastic.KINDS)[0], targets)
+
+
 def _make_trajectory(task: Task, dataset: Dataset, **changes: Any) -> nn.Module:
     make = grid_trajectory.make_grid_trajectory if task.grid_size else trajectory.make_trajectory
     return make(task, dataset, **changes)
@@ -82,7 +97,8 @@ def _trajectory_windows(
 
 
 def _trajectory_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
-    return trajectory_agent(checkpoint, targets, BeamConfig(**planner))
+    search = {name: value for name, value in planner.items() if name != "critic"}
+    return trajectory_agent(checkpoint, targets, BeamConfig(**search), planner.get("critic"))
 
 
 def _leap_agent(planner: dict[str, Any], checkpoint: Path, targets: np.ndarray) -> Agent:
@@ -123,6 +139,12 @@ METHODS = {
         _decision_windows,
         decision.decision_loss,
         _decision_agent,
+    ),
+    "edt": Method(
+        elastic.make_elastic,
+        _decision_windows,
+        elastic.elastic_loss,
+        _elastic_agent,
     ),
     "tt": Method(
         _make_trajectory,

@@ -95,11 +95,12 @@ def _way(run: Run) -> str:
     evaluating = result.get("evaluation_seconds", 0.0)  # which the oldest results do not tell
     if share * evaluating > SECONDS:
         return ""
-    if run.trainer().checkpoint_path().exists():
+    playing = [run.trainer(), *(p for name, p in run.partners.items() if name == "critic")]
+    if all(other.checkpoint_path().exists() for other in playing):
         return "evaluated"
     here = (paths.DATASETS / get_spec(run.dataset).minari_id).is_dir()
     cheap = result["train_seconds"] + evaluating <= SECONDS
-    return "trained" if here and cheap and not run.trained_by else ""
+    return "trained" if here and cheap and not run.partners else ""
 
 
 def _recheck(run: Run) -> Recheck:

@@ -33,6 +33,8 @@ from helpers.names import look_up
 from helpers.tasks import get_task
 
 SWEEP_SEED = 600_000
+PARTNERS = ("trained_by", "critic", "teacher")
+"""Fields of a run that name another experiment, whose models it needs."""
 BEST = "best.safetensors"
 """In a run's working folder: the model of the best check so far."""
 
@@ -81,6 +83,13 @@ class Run:
     """Experiment whose model of the same dataset and seed is evaluated; nothing is trained."""
     plays: str = ""
     """Task of the evaluation, if it is not the one of the data."""
+    critic: str = ""
+    """Experiment whose value-based learner of the same dataset and seed gives values: to the beam
+    of a Trajectory Transformer, or to the returns-to-go of a Decision Transformer's data."""
+    teacher: str = ""
+    """Experiment whose agent of the same dataset and seed is imitated, instead of the dataset,"""
+    lessons: int = 0
+    """for so many episodes."""
 
     @property
     def name(self) -> str:
@@ -104,11 +113,10 @@ class Run:
         """Hash of the configuration and of the data."""
         fields = asdict(self)
         # Absent from the identity where unused: they came when there were results already.
-        for name in ("planner", "trained_by", "demonstrations", "plays"):
+        for name in ("planner", "demonstrations", "plays", "lessons", *PARTNERS):
             if not fields[name]:
                 del fields[name]
-        if self.trained_by:
-            fields["trained_by"] = self.trainer().identity(dataset_sha256)
+        fields |= {name: run.identity(dataset_sha256) for name, run in self.partners.items()}
         text = json.dumps({**fields, "data": dataset_sha256}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -118,16 +126,32 @@ class Run:
         Raises:
             BadFile: that experiment has no run of this dataset and seed.
         """
-        if not self.trained_by:
-            return self
-        runs = look_up(load_experiments(), self.trained_by, "experiment")
-        for run in runs:
-            same = ("dataset", "seed", "method", "demonstrations")
+        return self.partner("trained_by") if self.trained_by else self
+
+    @property
+    def partners(self) -> dict[str, Run]:
+        """Runs whose models this one needs, by field."""
+        return {name: self.partner(name) for name in PARTNERS if getattr(self, name)}
+
+    @property
+    def depth(self) -> int:
+        """How many runs must have ended one after another before this one can begin."""
+        return max((run.depth + 1 for run in self.partners.values()), default=0)
+
+    def partner(self, field: str) -> Run:
+        """The run of the experiment that `field` names (trained_by, critic or teacher).
+
+        Raises:
+            BadFile: it has no run of this dataset and seed.
+        """
+        experiment = getattr(self, field)
+        same = ["dataset", "seed", "demonstrations", *["method"] * (field == "trained_by")]
+        for run in look_up(load_experiments(), experiment, "experiment"):
             if all(getattr(run, name) == getattr(self, name) for name in same):
                 return run
         raise BadFile(
-            f"experiments.toml: [{self.experiment}] wants {self.dataset} with seed {self.seed} "
-            f"trained by [{self.trained_by}], which has no such run"
+            f"experiments.toml: [{self.experiment}] wants {self.dataset} with seed {self.seed} of "
+            f"[{experiment}] ({field}), which has no such run"
         )
 
     def state(self) -> str:
@@ -159,7 +183,8 @@ def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
 def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     required = {"method", "datasets", "seeds"}
     options = ("model", "train", "evaluation", "planner")
-    known = required | {"task", "trained_by", "demonstrations", "plays", *options}
+    words = ("plays", *PARTNERS)
+    known = required | {"task", "demonstrations", "lessons", *words, *options}
     for missing in sorted(required - set(entry)):
         raise BadFile(f"{path}: experiment [{name}] lacks {missing!r}")
     for extra in sorted(set(entry) - known):
@@ -172,11 +197,14 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     if "task" in entry:
         get_task(entry["task"])
     look_up(METHODS, entry["method"], "method")
+    if "critic" in entry and entry["method"] not in ("dt", "tt"):
+        raise BadFile(f"{path}: [{name}] a critic helps the methods dt and tt; remove it")
     for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
         if what := unknown_fields(entry.get(key, {}), kind):
             raise BadFile(f"{path}: [{name}.{key}] has {what}")
     given = {key: entry.get(key, {}) for key in options}
-    given |= {key: entry.get(key, "") for key in ("trained_by", "plays")}
+    given |= {key: entry.get(key, "") for key in words}
+    given["lessons"] = _check_lessons(f"{path}: [{name}]", entry)
     if given["plays"]:
         get_task(given["plays"])
     runs = []
@@ -188,6 +216,17 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
             run = Run(name, task, dataset, entry["method"], seed, demonstrations=count, **given)
             runs.append(run)
     return runs
+
+
+def _check_lessons(where: str, entry: dict[str, Any]) -> int:
+    """How many episodes the teacher plays: none without one, at least one with one."""
+    count = entry.get("lessons", 0)
+    if type(count) is not int or (count > 0) != ("teacher" in entry):
+        raise BadFile(
+            f"{where} lessons is {count!r}; with a teacher write how many episodes it plays, "
+            "without one leave it out"
+        )
+    return count
 
 
 def unknown_fields(given: Mapping[str, Any], kind: type) -> str:
@@ -216,7 +255,7 @@ def smoke_version(run: Run) -> Run:
     # Not above what the run itself asks for: one that does not search cannot keep two beams.
     planner = {name: min(size, run.planner.get(name, size)) for name, size in widest.items()}
     shape = {"width": 16, "layers": 1}
-    if run.method in ("dt", "tt"):
+    if run.method in ("dt", "edt", "tt"):
         shape["context_length"] = 5
     if run.method == "leap":
         shape["heads"] = 4
@@ -224,6 +263,7 @@ def smoke_version(run: Run) -> Run:
         run,
         planner={**run.planner, **planner},
         model={**run.model, **shape},
+        lessons=min(run.lessons, 2),
         train={**run.train, "steps": 40, "batch_size": 8, "warmup_steps": 5, "log_every": 10},
         evaluation={**run.evaluation, **small},
     )
@@ -243,8 +283,9 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     """
     if profile == "smoke":
         folder = paths.WORK / "smoke"
-        if run.trained_by and not _made(smoke_version(run.trainer()), folder):
-            obtain(run.trainer(), profile)
+        for partner in run.partners.values():
+            if not _made(smoke_version(partner), folder):
+                obtain(partner, profile)
         small = smoke_version(run)
         path = execute(small, folder=folder, sample=True, progress=False)
         return read_json(path), small.checkpoint_path(folder)
@@ -315,20 +356,23 @@ def execute(
     plays_only = run.trained_by and not sample
     dataset, data_hash = (None, known_hash(run.dataset)) if plays_only else _dataset(run, sample)
     identity = run.identity(data_hash)
+    for name, partner in run.partners.items():
+        if not (needed := partner.checkpoint_path(folder)).exists() and not partner.trained_by:
+            command = f"python -m helpers run {getattr(run, name)}"
+            raise BadFile(f"{needed}: not trained yet; `{command}`")
     play = partial(evaluate, task=task, workers=workers, progress=progress)
     target = task.target_return if evaluation.target is None else evaluation.target
     if run.trained_by:
         trainer = run.trainer()
         saved = checkpoint = trainer.checkpoint_path(folder)
-        if not saved.exists():
-            raise BadFile(f"{saved}: not trained yet; `python -m helpers run {run.trained_by}`")
         trained = read_json(trainer.result_path(folder))
         journal = {**trained, "seconds": 0.0, "checks": [], "history": []}
     else:
-        journal, saved = _train(run, dataset, identity, play, target, device, progress)
+        dataset = _learned_from(run, dataset, folder, sample, progress)
+        journal, saved = _train(run, dataset, identity, play, target, device, progress, folder)
         checkpoint = run.checkpoint_path(folder)
 
-    make = final_agent(run, saved)
+    make = final_agent(run, saved, folder)
     seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
     start = time.perf_counter()
     final = play(make, seeds=seeds, targets=target)
@@ -365,13 +409,47 @@ def execute(
     return run.result_path(folder)
 
 
-def final_agent(run: Run, checkpoint: Path) -> Callable[[np.ndarray], Any]:
-    """What `evaluate` calls for the agents of a run's final evaluation."""
+def final_agent(
+    run: Run, checkpoint: Path, folder: Path | None = None
+) -> Callable[[np.ndarray], Any]:
+    """What `evaluate` calls for the agents of a run's final evaluation.
+
+    Args:
+        run: a run.
+        checkpoint: of its model.
+        folder: where its partners' checkpoints lie; default data.
+    """
     from helpers.methods import METHODS, agent_maker, noisy_agent
 
-    make = agent_maker(METHODS[run.method], run.planner, checkpoint)
+    make = agent_maker(METHODS[run.method], _planner(run, folder), checkpoint)
     noise = Evaluation(**run.evaluation).noise
     return partial(noisy_agent, make, run.plays or run.task, noise) if noise else make
+
+
+def _planner(run: Run, folder: Path | None) -> dict[str, Any]:
+    """The planner's options, with the critic's file where a beam is to be ranked by one."""
+    if run.critic and run.method == "tt":
+        return {**run.planner, "critic": run.partner("critic").checkpoint_path(folder)}
+    return run.planner
+
+
+def _learned_from(
+    run: Run, dataset: Any, folder: Path | None, sample: bool, progress: bool
+) -> Any:
+    """What a run is trained on: the dataset, one with a critic's returns-to-go, or lessons."""
+    from helpers.distillation import lessons
+    from helpers.stitching import load_critic, relabel
+
+    if run.critic and run.method == "dt":
+        return relabel(dataset, load_critic(run.partner("critic").checkpoint_path(folder)))
+    if run.teacher:
+        teacher = run.partner("teacher")
+        checkpoint = teacher.trainer().checkpoint_path(folder)
+        teacher = smoke_version(teacher) if sample else teacher
+        kept = paths.WORK / "lessons" / sha256(checkpoint)[:16] / teacher.experiment
+        make = final_agent(teacher, checkpoint, folder)
+        return lessons(make, get_task(run.task), run.lessons, kept, progress)
+    return dataset
 
 
 def _train(
@@ -382,6 +460,7 @@ def _train(
     target: float,
     device: str,
     progress: bool,
+    folder: Path | None,
 ) -> tuple[dict[str, Any], Path]:
     """Train up to each check and play there; returns the journal and the last model's file."""
     from helpers.methods import METHODS, agent_maker
@@ -406,7 +485,7 @@ def _train(
         journal["seconds"] = seconds_spent(work / "state.pt")
         save_model(saved, model, {"run": asdict(run), "identity": identity, "step": step})
         seeds = list(range(evaluation.check_episodes))
-        make = agent_maker(method, run.planner, saved)
+        make = agent_maker(method, _planner(run, folder), saved)
         returns = play(make, seeds=seeds, targets=target).returns if seeds else np.zeros(0)
         journal["checks"].append({"step": step, "returns": _rounded(returns)})
         if (best := _best(journal["checks"])) and best["step"] == step:

@@ -110,11 +110,11 @@ def _attempt(
 ) -> Iterator[tuple[Run, BaseException | None]]:
     """Try each run once; yields them as they end, with what went wrong.
 
-    Those that play another run's model begin when all others have ended.
+    Those that need another run's model begin when all that need none have ended, and so on.
     """
-    for stage in ([r for r in runs if not r.trained_by], [r for r in runs if r.trained_by]):
-        if not stage:
-            continue
+    depths = {run.name: run.depth for run in runs}
+    for depth in sorted(set(depths.values())):
+        stage = [run for run in runs if depths[run.name] == depth]
         with _executor(workers, address) as pool:
             futures: dict[Future[Path], Run] = {pool.submit(work, run): run for run in stage}
             for future in as_completed(futures):

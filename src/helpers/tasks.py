@@ -17,7 +17,7 @@ from gymnasium.wrappers import FlattenObservation
 
 from helpers.envs.adaptation import WithLava
 from helpers.envs.grids import ACTIONS, GridObservation, Layout, grid_layout, pack
-from helpers.envs.mazes import PointCross, lake_map, lake_state, point_map
+from helpers.envs.mazes import SIDE, PointCross, lake_map, lake_state, point_map
 from helpers.envs.tables import StartAt
 from helpers.names import look_up
 
@@ -183,6 +183,7 @@ def _tasks() -> Iterator[Task]:
     yield _grid_task("babyai-part", "helpers.envs:GoToPart-v0", 7, 49)
     yield _grid_task("babyai-both", "helpers.envs:GoToBoth-v0", 7, 49)
     yield _grid_task("key-to-door", "helpers.envs:KeyToDoor-v0", 5, 60, actions=4)
+    yield _grid_task("crossroads", "helpers.envs:Crossroads-v0", SIDE + 2, 30, actions=3)
     yield Task(
         name="pointmaze",
         env_id="gymnasium_robotics:PointMaze_UMaze-v3",

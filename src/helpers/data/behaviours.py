@@ -18,6 +18,7 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 
 from helpers import paths
 from helpers.data.policies import load_policy
+from helpers.envs import crossroads
 from helpers.envs.mazes import CENTRE, ENDS, SIDE, centre_of, lake_map
 from helpers.names import look_up
 
@@ -135,6 +136,36 @@ def walk_arms(
     return choose
 
 
+def trip(env: gymnasium.Env, rng: np.random.Generator, end: str, noise: float = 0.15) -> Choose:
+    """Crossroads: to the centre, on to the door of an arm; now and then a random safe step.
+
+    Random steps never enter another arm than the way's own two.
+    """
+    level = env.unwrapped
+    arms = {"", level.start, end}
+
+    def choose(_: Any) -> int:
+        x, y = map(int, level.agent_pos)
+        if rng.random() < noise:
+            dx, dy = crossroads.STEPS[level.agent_dir]
+            safe = crossroads.is_open(x + dx, y + dy) and arm_of(x + dx, y + dy) in arms
+            return int(rng.integers(crossroads.FORWARD + safe))
+        goal = np.array(crossroads.cell_of("centre" if arm_of(x, y) == level.start else end))
+        wanted = crossroads.STEPS.index(tuple(np.sign(goal - (x, y)).tolist()))
+        turns = (wanted - level.agent_dir) % 4
+        return (crossroads.FORWARD, crossroads.RIGHT, crossroads.RIGHT, crossroads.LEFT)[turns]
+
+    return choose
+
+
+def arm_of(x: int, y: int) -> str:
+    """Which arm of the crossroads a cell lies in; none for the centre."""
+    column, row = x - 1 - CENTRE, y - 1 - CENTRE
+    if column:
+        return "east" if column > 0 else "west"
+    return "" if not row else "south" if row > 0 else "north"
+
+
 def _policy(name: str) -> Behaviour:
     actor = load_policy(paths.POLICIES / f"{name}.safetensors").actor(sample=True)
     return lambda env, rng: lambda observation: actor(observation, rng)
@@ -145,6 +176,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "bot": bot,
     "noisy-bot": partial(bot, noisy=True),
     **{f"waypoints-{end}": partial(waypoints, end=end) for end in ("north", "east")},
+    **{f"trip-{end}": partial(trip, end=end) for end in ("north", "east")},
     **{f"walk-{end}": partial(walk_arms, end=end) for end in ("north", "east")},
 }
 

@@ -159,15 +159,17 @@ def _key_to_door() -> Iterator[DatasetSpec]:
 def _stitching() -> Iterator[DatasetSpec]:
     ways = (("west", "north", "the unpaid half"), ("south", "east", "the paid half"),
             ("west", "east", "the whole way, for comparison"))  # fmt: skip
-    for k, (task, behaviour) in enumerate((("pointmaze", "waypoints"), ("gridmaze", "walk"))):
+    mazes = (("pointmaze", "waypoints"), ("gridmaze", "walk"), ("crossroads", "trip"))
+    for k, (task, behaviour) in enumerate(mazes):
         for i, (start, end, what) in enumerate(ways):
-            state = {"start": start} if task == "pointmaze" else {"state": lake_state(start)}
+            state = {"state": lake_state(start)} if task == "gridmaze" else {"start": start}
             yield DatasetSpec(
                 f"{task}/{start}-{end}",
                 task,
                 f"trips from the {start} through the centre to the {end}: {what}",
-                episodes=500,
-                seed=220_000_000 + 10_000_000 * k + 1_000_000 * i,
+                # At the crossroads most trips go where nothing is paid: else a coin decides there.
+                episodes=1500 if (task, end) == ("crossroads", "north") else 500,
+                seed=(220_000_000, 230_000_000, 260_000_000)[k] + 1_000_000 * i,
                 behaviour=f"{behaviour}-{end}",
                 options=state,
             )

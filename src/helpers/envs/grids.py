@@ -158,6 +158,11 @@ def pack(observation: Mapping[str, Any], layout: Layout) -> Real[np.ndarray, " S
     return np.concatenate(parts)
 
 
+def pack_tensors(parts: Mapping[str, torch.Tensor], layout: Layout) -> Real[torch.Tensor, "B S"]:
+    """The inverse of `unpack` for a batch."""
+    return torch.cat([parts[name].flatten(1) for name in layout], dim=1)
+
+
 def unpack(packed: Real[Array, "*batch S"], layout: Layout) -> dict[str, Real[Array, ...]]:
     """The parts of packed observations, as views; works on tensors as well."""
     sizes = [int(np.prod(shape)) for shape in layout.values()]

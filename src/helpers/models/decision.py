@@ -17,6 +17,7 @@ Departures:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from helpers.models.transformer import (
     causal_mask,
     padding_aware,
 )
+from helpers.models.windowed import window_mask
 from helpers.tasks import Task
 
 Actions = Float[Tensor, "B T A"] | Int[Tensor, "B T"]
@@ -70,6 +72,8 @@ class DecisionConfig:
     """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
     oracle: bool = False
     """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
+    attention_window: int = 0
+    """Tokens that each token looks at, itself included (`windowed`); 0 for all before it."""
 
     @property
     def core(self) -> TransformerConfig:
@@ -131,7 +135,12 @@ class DecisionTransformer(nn.Module):
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T A"]:
         """Predicted action of every step, or logits; `valid` is False on (left) padding."""
-        x = self.tokens(returns_to_go, observations, actions, timesteps)
+        return self.predict(self.tokens(returns_to_go, observations, actions, timesteps), valid)
+
+    def predict(
+        self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T A"]:
+        """`forward` from the embedded tokens."""
         features = self.transformer(x, self._allowed(x.shape[1], valid, x.device), STATE_TOKENS)
         return self._predict(features)
 
@@ -147,7 +156,7 @@ class DecisionTransformer(nn.Module):
             prepared: `transformer.prepare` of the window's tokens without the last action, which
                 nothing may look at; L = 3 T - 1. The last block computes one row.
         """
-        allowed = causal_mask(prepared.shape[1], prepared.device)
+        allowed = self._allowed(prepared.shape[1], None, prepared.device)
         features = self.transformer.advance(prepared, allowed, slice(-1, None))[:, 0]
         return self._predict(features)
 
@@ -155,11 +164,11 @@ class DecisionTransformer(nn.Module):
         predicted = self.predict_action(features).float()
         return predicted if self.config.discrete else torch.tanh(predicted)
 
-    @staticmethod
     def _allowed(
-        length: int, valid: Bool[Tensor, "B T"] | None, device: torch.device
+        self, length: int, valid: Bool[Tensor, "B T"] | None, device: torch.device
     ) -> Bool[Tensor, "#B 1 L L"]:
-        allowed = causal_mask(length, device)
+        window = self.config.attention_window
+        allowed = window_mask(length, window, device) if window else causal_mask(length, device)
         return allowed if valid is None else padding_aware(allowed, valid.repeat_interleave(3, 1))
 
 
@@ -169,7 +178,20 @@ def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTrans
     Raises:
         ValueError: an unknown or impossible field in `changes`.
     """
-    known = {field.name for field in fields(DecisionConfig)}
+    model = DecisionTransformer(DecisionConfig(**decision_shape(DecisionConfig, task, changes)))
+    fit_statistics(model, task, dataset)
+    return model
+
+
+def decision_shape(
+    kind: type[DecisionConfig], task: Task, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fields of a configuration for `task`.
+
+    Raises:
+        ValueError: a field in `changes` that `kind` does not have.
+    """
+    known = {field.name for field in fields(kind)}
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"unknown Decision Transformer options {unknown}; known: {sorted(known)}")
     shape = {
@@ -180,12 +202,16 @@ def make_decision(task: Task, dataset: Dataset, **changes: Any) -> DecisionTrans
         "discrete": task.discrete,
         "grid_size": task.grid_size,
     }
-    model = DecisionTransformer(DecisionConfig(**{**shape, **changes}))
-    if not task.discrete:  # numbers of discrete tasks are codes, not quantities
-        mean, std = observation_statistics(dataset)
-        model.observation_mean.copy_(torch.from_numpy(mean))
-        model.observation_std.copy_(torch.from_numpy(std))
-    return model
+    return {**shape, **changes}
+
+
+def fit_statistics(model: DecisionTransformer, task: Task, dataset: Dataset) -> None:
+    """Let a model normalise with the statistics of a dataset."""
+    if task.discrete:  # numbers of discrete tasks are codes, not quantities
+        return
+    mean, std = observation_statistics(dataset)
+    model.observation_mean.copy_(torch.from_numpy(mean))
+    model.observation_std.copy_(torch.from_numpy(std))
 
 
 def decision_loss(model: DecisionTransformer, batch: dict[str, Tensor]) -> Float[Tensor, ""]:

@@ -15,12 +15,14 @@ from torch import Tensor
 from helpers.models.transformer import Block, causal_mask
 
 
-def window_mask(length: int, window: int) -> Bool[Tensor, "1 1 L L"]:
+def window_mask(
+    length: int, window: int, device: torch.device | None = None
+) -> Bool[Tensor, "1 1 L L"]:
     """True where a query may look at a key: itself and the `window` - 1 tokens before it.
 
     A window of `length` or more is the causal mask. For `Transformer.forward`.
     """
-    causal = causal_mask(length)
+    causal = causal_mask(length, device)
     return causal & ~causal.tril(-window)
 
 

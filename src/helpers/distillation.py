@@ -1,0 +1,100 @@
+"""Lessons: what a slow agent did, as a dataset on which a fast one is trained.
+
+A planner's decision costs many passes through a transformer, a perceptron's one matrix product
+after another. If what the planner adds is knowledge rather than search, imitating its plays keeps
+it (policy distillation, Rusu et al. 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+from tqdm import tqdm
+
+from helpers.agents import Actions, Agent
+from helpers.data.episodes import Dataset, join
+from helpers.evaluate import CHUNK, MakeAgent, rollout
+from helpers.files import read_arrays, write_arrays
+from helpers.tasks import Task
+
+LESSON_SEED = 900_000_000
+"""First environment seed of lessons, beyond those of datasets, trainings and evaluations."""
+
+
+class _Notes:
+    """Passes everything on, and notes what each episode saw, did and earned."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes."""
+        self.agent.reset(n)
+        self.playing = np.arange(n)
+        self.seen: list[list[Real[np.ndarray, " S"]]] = [[] for _ in range(n)]
+        self.done: list[list[np.ndarray]] = [[] for _ in range(n)]
+        self.earned: list[list[float]] = [[] for _ in range(n)]
+
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
+        """The agent's actions, noted."""
+        actions = self.agent.act(observations)
+        for row, episode in enumerate(self.playing):
+            self.seen[episode].append(observations[row].copy())
+            self.done[episode].append(np.array(actions[row]))
+        return actions
+
+    def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
+        """Rewards, noted."""
+        self.agent.observe(rewards)
+        for row, episode in enumerate(self.playing):
+            self.earned[episode].append(float(rewards[row]))
+
+    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
+        """Forget the other episodes."""
+        self.agent.keep(rows)
+        self.playing = self.playing[rows]
+
+
+def take_notes(agent: Agent, task: Task, seeds: list[int]) -> Dataset:
+    """Play one episode per seed, all at once, and keep what was seen, done and earned.
+
+    Only imitation may learn from it: an episode's last observation is not noted (its place holds
+    the one before), and an early end is taken for the environment's own.
+    """
+    notes = _Notes(agent)
+    played = rollout(notes, task, seeds)
+    return Dataset(
+        observations=np.stack([row for episode in notes.seen for row in episode]),
+        actions=np.stack([row for episode in notes.done for row in episode]),
+        rewards=np.concatenate([np.array(episode) for episode in notes.earned]),
+        lengths=played.lengths.astype(np.int64),
+        terminated=played.lengths < task.horizon,
+        final_observations=np.stack([episode[-1] for episode in notes.seen]),
+        seeds=np.array(seeds, np.int64),
+    )
+
+
+def lessons(
+    make_agent: MakeAgent, task: Task, count: int, folder: Path, progress: bool = False
+) -> Dataset:
+    """Episodes of a teacher, from `LESSON_SEED` on; those already in `folder` are not played again.
+
+    Args:
+        make_agent: called with the target returns of a chunk.
+        task: where to play.
+        count: episodes.
+        folder: of this teacher's lessons, a file for each chunk.
+        progress: show a bar over chunks.
+    """
+    parts = []
+    for first in tqdm(range(0, count, CHUNK), unit="chunk", disable=not progress, leave=False):
+        seeds = [LESSON_SEED + i for i in range(first, min(first + CHUNK, count))]
+        path = folder / f"{first:06d}-{len(seeds)}.safetensors"
+        if not path.exists():
+            agent = make_agent(np.full(len(seeds), float(task.target_return)))
+            write_arrays(path, asdict(take_notes(agent, task, seeds)))
+        parts.append(Dataset(**read_arrays(path)[0]))
+    return join(parts)
