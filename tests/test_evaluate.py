@@ -104,7 +104,8 @@ def test_episodes_that_end_early_are_counted_to_their_end():
 
 
 @pytest.mark.parametrize(
-    ("layers", "heads", "steps"), [(1, 1, 5), (2, 1, 5), (2, 2, 5), (2, 2, 1), (2, 2, 2)]
+    ("layers", "heads", "steps"),
+    [(1, 1, 5), (1, 2, 5), (3, 1, 5), (3, 2, 5), (3, 2, 1), (3, 2, 2)],
 )
 def test_the_agent_sees_the_window_it_should(layers, heads, steps):
     """Step by step, the agent's action is the model's on the last K true steps."""
