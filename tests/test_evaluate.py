@@ -19,9 +19,9 @@ def mean_policy(targets) -> PolicyAgent:
     return PolicyAgent(load_policy(paths.POLICIES / "halfcheetah-medium.safetensors"), sample=False)
 
 
-def small_transformer(targets, layers: int = 1, heads: int = 1) -> DecisionAgent:
+def small_transformer(targets, layers: int = 1, heads: int = 1, steps: int = 5) -> DecisionAgent:
     torch.manual_seed(0)
-    config = DecisionConfig(width=16, layers=layers, heads=heads, context_length=5)
+    config = DecisionConfig(width=16, layers=layers, heads=heads, context_length=steps)
     model = DecisionTransformer(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -103,17 +103,20 @@ def test_episodes_that_end_early_are_counted_to_their_end():
     assert played.returns.tolist() == [3.0, 7.0, 20.0]
 
 
-@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (1, 2), (3, 1), (3, 2)])
-def test_the_agent_sees_the_window_it_should(layers, heads):
+@pytest.mark.parametrize(
+    ("layers", "heads", "steps"),
+    [(1, 1, 5), (1, 2, 5), (3, 1, 5), (3, 2, 5), (3, 2, 1), (3, 2, 2)],
+)
+def test_the_agent_sees_the_window_it_should(layers, heads, steps):
     """Step by step, the agent's action is the model's on the last K true steps."""
-    agent = small_transformer(np.array([1000.0, -200.0]), layers, heads)
+    agent = small_transformer(np.array([1000.0, -200.0]), layers, heads, steps)
     rng = np.random.default_rng(0)
     agent.reset(2)
     togo, seen, acted = [np.array([1000.0, -200.0])], [], []
     for t in range(60):  # the agent's buffer is full several times
         seen.append(rng.normal(size=(2, 17)).astype(np.float32))
         action = agent.act(seen[-1])
-        first = max(0, t - 4)
+        first = max(0, t + 1 - steps)
         window = range(first, t + 1)
         past = [acted[i] if i < t else np.zeros((2, 6), np.float32) for i in window]
         with torch.no_grad():

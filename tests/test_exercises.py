@@ -763,3 +763,63 @@ def test_right_answers_pass(capsys):
     exercises.check_attention_share(attention_share)
     exercises.check_window_mask(window_mask)
     assert capsys.readouterr().out.count("correct") == 22
+
+
+def raised_returns(rewards, values):
+    raised = np.array(rewards, float)
+    for t in range(len(rewards) - 2, -1, -1):
+        raised[t] += max(raised[t + 1], values[t + 1])
+    return raised
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda rewards, values: rewards[::-1].cumsum()[::-1], "no value has raised them"),
+        (lambda r, v: raised_returns(r, np.append(0.0, v[:-1])), r"compared with V\(s_t\)"),
+        (
+            lambda r, v: r + np.append(np.maximum(r[::-1].cumsum()[::-1][1:], v[1:]), 0.0),
+            "go backwards",
+        ),
+        (lambda r, v: r + np.append(v[1:], 0.0), "only where it is higher"),
+        (lambda r, v: r, "no usual slip"),
+        (lambda r, v: None, "did you forget"),
+    ],
+)
+def test_raised_returns(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_raised_returns(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda w, n: n * w, "holds the token itself"),
+        (lambda w, n: w - 1, "each layer adds to it"),
+        (lambda w, n: (w - 1) ** n, "does not multiply"),
+        (lambda w, n: n, "no usual slip"),
+    ],
+)
+def test_reach(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_reach(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda e, k: k[e.argmax(axis=1)], "take the shortest"),
+        (lambda e, k: np.sort(k)[::-1][e[:, np.argsort(k)][:, ::-1].argmax(axis=1)], "the longest"),
+        (lambda e, k: e.argmax(axis=1), "return the lengths"),
+        (lambda e, k: np.sort(k)[e[:, np.argsort(k)].argmin(axis=1)], "the lowest estimate"),
+    ],
+)
+def test_choose_history(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_choose_history(answer)
+
+
+def test_right_answers_about_repairs_pass():
+    exercises.check_raised_returns(raised_returns)
+    exercises.check_reach(lambda window, layers: layers * (window - 1))
+    exercises.check_choose_history(lambda e, k: np.sort(k)[e[:, np.argsort(k)].argmax(axis=1)])

@@ -205,6 +205,7 @@ class SlidingWindow:
 
     def append(self, rows: Float[Tensor, "n new P"]) -> Float[Tensor, "n L P"]:
         """Add rows at the end; returns a view of the last `length` rows, or of all so far."""
+        rows = rows[:, -self.length :]
         n, new, width = rows.shape
         if self.filled == 0:
             self.buffer = rows.new_empty(n, 4 * self.length, width)

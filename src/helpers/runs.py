@@ -433,9 +433,7 @@ def _planner(run: Run, folder: Path | None) -> dict[str, Any]:
     return run.planner
 
 
-def _learned_from(
-    run: Run, dataset: Any, folder: Path | None, sample: bool, progress: bool
-) -> Any:
+def _learned_from(run: Run, dataset: Any, folder: Path | None, sample: bool, progress: bool) -> Any:
     """What a run is trained on: the dataset, one with a critic's returns-to-go, or lessons."""
     from helpers.distillation import lessons
     from helpers.stitching import load_critic, relabel

@@ -33,9 +33,13 @@ from helpers.exercises.models import (
     check_plan_energy,
     check_quantile_round_trip,
 )
+from helpers.exercises.repairs import check_choose_history, check_raised_returns, check_reach
 
 __all__ = [
     "check_allowed",
+    "check_choose_history",
+    "check_raised_returns",
+    "check_reach",
     "check_attention_share",
     "check_best_episodes",
     "check_best_with_prize",

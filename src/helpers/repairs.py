@@ -1,0 +1,181 @@
+"""Proposed repairs of sequence models, measured: their results, and what they do inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+
+from helpers import paths
+from helpers.agents import Agent, ElasticAgent
+from helpers.analysis.statistics import Interval, difference_interval, mean_interval
+from helpers.data.catalogue import load_dataset
+from helpers.data.episodes import Dataset
+from helpers.envs.crossroads import cell_of, is_open
+from helpers.envs.grids import grid_layout, unpack
+from helpers.envs.mazes import SIDE
+from helpers.evaluate import rollout
+from helpers.methods import METHODS
+from helpers.models.checkpoints import save_model
+from helpers.plotting import BACKGROUND, GRID, INK, QUIET
+from helpers.runs import Run, final_agent, load_experiments, returns_by_cell
+from helpers.tasks import Task, get_task
+
+MAZES = {"crossroads/halves": "crossroads", "pointmaze/halves": "PointMaze"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method as it is, or with a repair: a row of the table of both mazes."""
+
+    label: str
+    style: str
+    """Key of `plotting.METHOD_STYLES`."""
+    experiments: tuple[str, ...]
+    """One a maze."""
+    repairs: str = ""
+    """Label of the variant that it is a repair of."""
+
+
+VARIANTS = (
+    Variant("BC", "bc", ("cross-bc", "stitch-bc")),
+    Variant("filtered BC", "bc10", ("cross-filtered", "stitch-filtered")),
+    Variant("IQL", "iql", ("cross-iql", "stitch-iql")),
+    Variant("CQL", "cql", ("cross-cql", "stitch-cql")),
+    Variant("DT", "dt", ("cross-dt", "stitch-dt")),
+    Variant("DT, one step", "dt", ("cross-dt1", "stitch-dt1"), "DT"),
+    Variant("EDT", "dt", ("cross-edt", "stitch-edt"), "DT"),
+    Variant("QDT", "dt", ("cross-qdt", "stitch-qdt"), "DT"),
+    Variant("TT", "tt", ("cross-tt-past", "stitch-tt-past")),
+    Variant("TT, no past", "tt", ("cross-tt", "stitch-tt"), "TT"),
+    Variant("TT+Q", "tt", ("cross-ttq-past", "stitch-ttq-past"), "TT"),
+    Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT"),
+    Variant("LEAP", "leap", ("cross-leap",)),
+    Variant("LEAP, a plan a step", "leap", ("cross-leap-replan",), "LEAP"),
+)
+PLAIN = tuple(variant.label for variant in VARIANTS if not variant.repairs)
+
+
+def success(experiment: str, profile: str) -> Float[np.ndarray, "_seeds _episodes"]:
+    """Percent: 100 where an episode of the experiment's (only) dataset succeeded.
+
+    Args:
+        experiment: one whose task pays for nothing but success.
+        profile: as of `runs.obtain`.
+    """
+    (returns,) = returns_by_cell(load_experiments()[experiment], profile).values()
+    return 100.0 * (returns > 0)
+
+
+def load_variants(profile: str) -> dict[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]]:
+    """Success of each variant in each maze in which it was tried, by label and dataset."""
+    return {
+        (variant.label, dataset): success(experiment, profile)
+        for variant in VARIANTS
+        for dataset, experiment in zip(MAZES, variant.experiments, strict=False)
+    }
+
+
+def gains(
+    found: Mapping[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]],
+) -> dict[tuple[str, str], Interval]:
+    """What each repair adds, in points of success, by label and dataset."""
+    return {
+        (variant.label, dataset): difference_interval(
+            found[variant.label, dataset], found[variant.repairs, dataset]
+        )
+        for variant in VARIANTS
+        for dataset in MAZES
+        if variant.repairs and (variant.label, dataset) in found
+    }
+
+
+def intervals(
+    found: Mapping[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]], dataset: str
+) -> dict[str, Interval]:
+    """Mean success of each variant in one maze."""
+    return {label: mean_interval(values) for (label, of), values in found.items() if of == dataset}
+
+
+def untrained(run: Run) -> Agent:
+    """An agent with freshly made weights in the shape of a run's model, for timing."""
+    task = get_task(run.task)
+    model = METHODS[run.method].make(task, load_dataset(run.dataset, sample=True), **run.model)
+    path = paths.WORK / "untrained" / f"{run.name}.safetensors"
+    save_model(path, model, {})
+    return final_agent(run, path)(np.array([task.target_return]))
+
+
+# --- the crossroads, cell by cell ---------------------------------------------------------------
+
+Cells = dict[tuple[int, int], float]
+"""By x and y, the outer wall counted."""
+
+
+def by_cell(
+    positions: Int[np.ndarray, "N 2"] | UInt8[np.ndarray, "N 2"], values: Float[np.ndarray, " N"]
+) -> Cells:
+    """Mean of the values that were met in each cell."""
+    places, which = np.unique(positions, axis=0, return_inverse=True)
+    sums = np.bincount(which.ravel(), weights=values)
+    means = sums / np.bincount(which.ravel())
+    return {(int(x), int(y)): float(v) for (x, y), v in zip(places, means, strict=True)}
+
+
+def positions(task: Task, observations: UInt8[np.ndarray, "N S"]) -> UInt8[np.ndarray, "N 2"]:
+    """Where the agent stands in packed observations of a grid level."""
+    layout = grid_layout(task.grid_size, task.grid_size)
+    return unpack(observations, layout)["pose"][:, :2]
+
+
+def unpaid(dataset: Dataset) -> Dataset:
+    """Its episodes without a reward."""
+    return dataset.select(np.flatnonzero(dataset.returns == 0).tolist())
+
+
+class _Watched(ElasticAgent):
+    """Notes where it decided."""
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes."""
+        super().reset(n)
+        self.seen: list[UInt8[np.ndarray, "n S"]] = []
+
+    def act(self, observations: UInt8[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
+        """Actions, noted with what was seen."""
+        self.seen.append(observations.copy())
+        return super().act(observations)
+
+
+def chosen_histories(model: object, task: Task, seeds: list[int]) -> Cells:
+    """How many steps an Elastic Decision Transformer looked back, on average, in each cell."""
+    agent = _Watched(model, np.full(len(seeds), task.target_return))
+    rollout(agent, task, seeds)
+    seen = positions(task, np.concatenate(agent.seen))
+    return by_cell(seen, np.concatenate(agent.chosen).astype(float))
+
+
+def draw_cells(
+    ax: Axes, cells: Cells, digits: int = 2, low: float = 0.0, high: float = 1.0
+) -> None:
+    """The crossroads with a number in each cell that was met; darker up to `high`."""
+    for x in range(1, SIDE + 1):
+        for y in range(1, SIDE + 1):
+            if not is_open(x, y):
+                continue
+            value = cells.get((x, y))
+            share = 0.0 if value is None else np.clip(value / high, 0.0, 1.0)
+            ax.fill([x - 0.5, x + 0.5, x + 0.5, x - 0.5], [y - 0.5, y - 0.5, y + 0.5, y + 0.5],
+                    facecolor="#0072b2", alpha=0.08 + 0.6 * share, edgecolor=GRID)  # fmt: skip
+            if value is not None:
+                ax.text(x, y, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
+                        color=BACKGROUND if share > 0.6 else INK)  # fmt: skip
+    for end, name, shift in (("west", "start", (0, -0.75)), ("east", "paid", (0, -0.75)),
+                             ("north", "not paid", (1.4, 0))):  # fmt: skip
+        x, y = np.add(cell_of(end), shift)
+        ax.text(x, y, name, ha="center", va="center", color=QUIET, fontsize=8.5)
+    ax.set(xlim=(0.2, SIDE + 0.8), ylim=(SIDE + 0.8, 0.2), aspect="equal")
+    ax.axis("off")
