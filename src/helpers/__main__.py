@@ -220,6 +220,16 @@ def parameters() -> None:
     print(path)
 
 
+def ledger() -> None:
+    """Write the table of all runs into its page."""
+    from helpers.files import write_bytes
+    from helpers.ledger import page_with_ledger
+
+    path, text = page_with_ledger()
+    write_bytes(path, text.encode())
+    print(path)
+
+
 def book() -> None:
     """Execute the chapters that changed, build the site and check it."""
     from helpers import book, paths
@@ -245,6 +255,7 @@ COMMANDS = {
     "sweep": sweep,
     "results": results,
     "notebooks": notebooks,
+    "ledger": ledger,
     "parameters": parameters,
     "book": book,
 }

@@ -16,7 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,16 @@ def load_experiments(path: Path | None = None) -> dict[str, list[Run]]:
     """
     path = path or paths.ROOT / "experiments.toml"
     try:
-        table = tomllib.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise BadFile(f"{path}: no such file") from None
+    return {name: list(runs) for name, runs in _read_experiments(path, text).items()}
+
+
+@lru_cache(maxsize=4)  # partners look each other up: hundreds of times for one table
+def _read_experiments(path: Path, text: str) -> dict[str, list[Run]]:
+    try:
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadFile(f"{path}: not TOML ({error})") from error
     return {name: _expand(path, name, entry) for name, entry in table.items()}
