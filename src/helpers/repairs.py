@@ -54,6 +54,7 @@ VARIANTS = (
     Variant("TT+Q", "tt", ("cross-ttq-past", "stitch-ttq-past"), "TT"),
     Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT"),
     Variant("TT+Q, no past, likely actions", "tt", ("cross-ttq-likely",), "TT"),
+    Variant("TT+Q, no past, any action", "tt", ("cross-ttq-any",), "TT"),
     Variant("LEAP", "leap", ("cross-leap",)),
     Variant("LEAP, a plan a step", "leap", ("cross-leap-replan",), "LEAP"),
 )
