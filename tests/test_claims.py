@@ -1,18 +1,32 @@
 """The post's claims: the file, the verdicts and where their numbers come from."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
 
-from helpers import claim_attention, claims, paths
+from helpers import claim_attention, claim_comparison, claims, paths
 from helpers.analysis.as_published import random_attention
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval
 from helpers.claim_attention import ATTENTION
+from helpers.claim_comparison import MODELS, Aspect, comparison_table
 from helpers.claim_errors import ERRORS
 from helpers.claim_statistics import STATISTICS, room_tokens
-from helpers.claims import Claim, cell, cell_runs, difference, evaluate, load_claims, same_models
+from helpers.claim_tables import counts, draw_verdicts, plain, text, topic_table, verdict_table
+from helpers.claims import (
+    Claim,
+    Judged,
+    cell,
+    cell_runs,
+    difference,
+    evaluate,
+    load_claims,
+    same_models,
+)
 from helpers.files import BadFile, read_json
 from helpers.names import UnknownName
+from helpers.plotting import new_axes
 
 ENTRY = """
 - id: one
@@ -127,7 +141,7 @@ def made_up(monkeypatch):
 
     def use(**cells):
         episodes = {name: dict(enumerate(np.array(rows, float))) for name, rows in cells.items()}
-        monkeypatch.setattr(claims, "_episodes", lambda name, *_: episodes[name])
+        monkeypatch.setattr(claims, "episodes_of", lambda name, *_: episodes[name])
         monkeypatch.setattr(claims, "same_models", lambda a, b: a[0] == b[0])
 
     return use
@@ -207,7 +221,7 @@ def test_a_trend_within_episodes_has_the_right_sign(monkeypatch):
     maps = random_attention(12, windows=24)
     late = (torch.arange(24) % 12 >= 6).double()
     monkeypatch.setattr(claim_attention, "TIERS", ("x",))
-    monkeypatch.setattr(claim_attention, "_decision_maps", lambda *_: (maps,))
+    monkeypatch.setattr(claim_attention, "decision_maps", lambda *_: (maps,))
     monkeypatch.setattr(
         claim_attention, "episodes", lambda *_: type("", (), {"lengths": np.ones(2)})
     )
@@ -231,7 +245,7 @@ def test_a_time_is_judged_with_room_for_other_machines(monkeypatch):
 
     times = {"dt": np.array([1.0, 3.0, 2.0])}
     monkeypatch.setattr(claim_statistics, "timed_decisions", lambda _: times)
-    assert STATISTICS["dt_milliseconds"]("book") == Interval(2.0, 0.5, 6.0)
+    assert STATISTICS["dt_milliseconds"]("book") == Interval(2.0, 0.25, 12.0)
 
 
 @pytest.mark.parametrize("name", [*ATTENTION, *ERRORS, "tt_milliseconds", "leap_milliseconds"])
@@ -239,3 +253,88 @@ def test_statistics_of_models_in_smoke(name):
     """Tiny untrained models and shapes checked; numbers mean nothing."""
     found = STATISTICS[name]("smoke")
     assert found.low <= found.score <= found.high and np.isfinite([found.low, found.high]).all()
+
+
+# --- tables and pictures -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged():
+    """A supported, a refuted and an inconclusive claim; the first one is counted."""
+    intervals = (
+        Interval(2.0, 2.0, 2.0),
+        Interval(-1234.5, -2000.0, -3.0),
+        Interval(0.1, -1.0, 3.0),
+    )
+    names = ("is-good", "is-bad", "is-open")
+    return [
+        Judged(Claim(name, "7.a", topic, f"<{name}>", "06_leap", "t & u", threshold=0.5), interval)
+        for name, topic, interval in zip(names, ("x", "y", "x"), intervals, strict=True)
+    ]
+
+
+def test_numbers_have_as_many_digits_as_they_need():
+    assert text(Interval(9.75, 7.5, 12.083)) == "9.8 (7.5 to 12.1)"
+    assert text(Interval(-0.004, -0.25, 0.3)) == "0.00 (\N{MINUS SIGN}0.25 to 0.30)"
+    assert text(Interval(-7.0, -7.0, -7.0)) == "\N{MINUS SIGN}7.00"
+    assert text(Interval(3462.4, 2940.4, 3898.0)) == "3,462 (2,940 to 3,898)"
+    assert (plain(-0.25), plain(1000.0)) == ("\N{MINUS SIGN}0.25", "1,000")
+
+
+def test_tables_have_every_claim_and_lead_to_it(judged):
+    rows = BeautifulSoup(verdict_table(judged), "html.parser")
+    assert [row["id"] for row in rows.select("tr[id]")] == [
+        "claim-is-good", "claim-is-open", "claim-is-bad"
+    ], "by topic"  # fmt: skip
+    first = rows.select_one("#claim-is-good").get_text(" ")
+    assert "<is-good>" in first and "t & u" in first and "supported" in first
+    assert rows.select_one("#claim-is-bad a")["href"] == "06_leap.html"
+    summary = BeautifulSoup(topic_table(judged), "html.parser")
+    assert len(summary.select("tbody tr")) == 2
+    assert [link["href"] for link in summary.select("a")] == [
+        "#claim-is-good", "#claim-is-open", "#claim-is-bad"
+    ]  # fmt: skip
+    assert counts(judged) == {"supported": 1, "refuted": 1, "inconclusive": 1}
+
+
+def test_every_row_of_the_picture_ends_at_its_edge(judged):
+    figure, (ax,) = new_axes()
+    draw_verdicts(ax, judged)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["is good", "is open", "is bad"]
+    bars = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2]
+    ends = [max(abs(np.array(x))) for x in bars[:3]]
+    assert ends == pytest.approx([1, 1, 1]) and bars[0][0] > 0 > bars[2][1]
+    assert bars[1][0] < 0 < bars[1][1], "the inconclusive one crosses the line"
+    plt.close(figure)
+
+
+def test_the_comparison_counts_what_the_models_do():
+    assert claim_comparison._tokens_of_a_step() == {"dt": "3", "tt": "8", "leap": "1"}
+    # TT: map, mission and pose; six steps of an action and a reward, five poses of five numbers.
+    assert claim_comparison._calls() == {"dt": "1", "tt": str(1 + 6 * 2 + 5 * 6), "leap": "11"}
+    weights = claim_comparison._weights("book")
+    path = cell_runs("babyai-leap babyai-gotolocal-s7n5/expert")[0].result_path()
+    assert weights["leap"] == f"{read_json(path)['parameters'] / 1e3:,.0f}"
+    firsts = {method: int(value) for method, value in claim_comparison._firsts("book").items()}
+    assert max(firsts.values()) <= 7 <= sum(firsts.values())
+    maze = claim_comparison._success([claim_comparison.MAZE], "book")["leap"]
+    assert maze == text(
+        difference(("babyai-leap-maze babyai-gotoobjmaze-s7/expert",), (), "success")
+    )
+
+
+def test_a_share_is_kept_of_the_same_first_state(monkeypatch):
+    episodes = {
+        "loud": {0: np.array([5.0, 20.0]), 1: np.array([3.0, 3.0])},
+        "soft": {0: np.array([10.0, 20.0, 7.0]), 2: np.array([1.0])},
+    }
+    monkeypatch.setattr(claim_comparison, "episodes_of", lambda name, *_: episodes[name])
+    assert claim_comparison.kept_share("loud", "soft", "book").tolist() == [[50.0, 100.0]]
+
+
+def test_a_cell_that_was_not_run_says_so():
+    aspect = Aspect("a", "<b>", {"dt": "4 (3 to 5)"}, dict.fromkeys(MODELS, "06_leap"))
+    rows = BeautifulSoup(comparison_table([aspect]), "html.parser").select("tbody tr")
+    shown = [cell.get_text() for cell in rows[0].select("td")]
+    assert shown == ["<b>", "4(3\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}5)", "not run", "not run"]

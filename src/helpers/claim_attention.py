@@ -65,13 +65,14 @@ SHORT = 4
 
 
 @cache
-def _decision_maps(tier: str, profile: str) -> tuple[AttentionMaps, ...]:
+def decision_maps(tier: str, profile: str) -> tuple[AttentionMaps, ...]:
+    """Of the Decision Transformers of a tier, in the windows of `claim_models`."""
     window = decision_windows(tier, profile)
     return tuple(decision_attention(model, **window) for model in decision_models(tier, profile))
 
 
 @cache
-def _trajectory_maps(
+def trajectory_maps(
     profile: str, steps: int = 0, per_episode: int = 2
 ) -> tuple[AttentionMaps, ...]:
     """In windows of as many steps as a model was trained on, or fewer."""
@@ -82,7 +83,7 @@ def _trajectory_maps(
 
 
 @cache
-def _leap_map(profile: str) -> tuple[AttentionMaps, Int[Tensor, " B"]]:
+def leap_map(profile: str) -> tuple[AttentionMaps, Int[Tensor, " B"]]:
     """One model's attention in the plans of the bot with one place masked, and which one it is."""
     leap, data = leap_models(profile)[0], demonstrations(profile)
     plans = first_plans(data, leap.config.plan_length, leap.config.end)
@@ -110,7 +111,7 @@ def _over_decisions(
     found = [
         _by_episode([statistic(maps)], len(episodes(tier, profile).lengths))
         for tier in tiers
-        for maps in _decision_maps(tier, profile)
+        for maps in decision_maps(tier, profile)
     ]
     return mean_interval(np.concatenate(found))
 
@@ -120,7 +121,7 @@ def _over_trajectories(
 ) -> Interval:
     """A statistic of each window, over the models and episodes of Trajectory Transformer."""
     count = len(episodes("medium", profile).lengths)
-    maps = _trajectory_maps(profile)
+    maps = trajectory_maps(profile)
     return mean_interval(_by_episode([statistic(found) for found in maps], count))
 
 
@@ -221,7 +222,7 @@ def tt_sparser(profile: str) -> Interval:
     count = len(episodes("medium", profile).lengths)
     theirs, ours = (
         _by_episode([small_weights(maps).mean(dim=(0, 2)) for maps in found], count)
-        for found in (_decision_maps("medium", profile), _trajectory_maps(profile, SHORT))
+        for found in (decision_maps("medium", profile), trajectory_maps(profile, SHORT))
     )
     return difference_interval(ours, theirs)
 
@@ -238,7 +239,7 @@ def peaked_heads_matter(profile: str) -> Interval:
     acting = slice(context * shape.step_size + shape.observation_size - 1, None)
     seen = trajectory_tokens(profile, context + 1, 3)[:, : acting.start + shape.action_size]
     pairs = []
-    for model, maps in zip(models, _trajectory_maps(profile), strict=True):
+    for model, maps in zip(models, trajectory_maps(profile), strict=True):
         peaked = 1 - normalised_entropy(maps).mean(dim=1).numpy()
         free, effects = model(seen)[:, acting], np.zeros(peaked.shape)
         for layer, head in np.ndindex(*peaked.shape):
@@ -255,7 +256,7 @@ def peaked_heads_matter(profile: str) -> Interval:
 
 def leap_future_lift(profile: str) -> Interval:
     """Lift that the masked place gives to later places, over the plans that have some."""
-    maps, places = _leap_map(profile)
+    maps, places = leap_map(profile)
     rows = torch.arange(len(places))
     asked = torch.zeros_like(maps.kinds, dtype=torch.bool)
     asked[rows, places + 1] = True
@@ -265,7 +266,7 @@ def leap_future_lift(profile: str) -> Interval:
 
 def leap_entropy_rise(profile: str) -> Interval:
     """Entropy of attention over its maximum, last minus first layer."""
-    return mean_interval(_rise(normalised_entropy(_leap_map(profile)[0])).numpy()[None])
+    return mean_interval(_rise(normalised_entropy(leap_map(profile)[0])).numpy()[None])
 
 
 # --- sparsity and errors -----------------------------------------------------------------------
@@ -282,12 +283,12 @@ def sparse_less_error(profile: str) -> Interval:
     scale = torch.from_numpy(data.actions.std(axis=0))
     wanted = torch.from_numpy(intended(data.observations[moments(data, WINDOWS_AN_EPISODE)]))
     pairs = []
-    models = zip(decision_models("medium", profile), _decision_maps("medium", profile), strict=True)
+    models = zip(decision_models("medium", profile), decision_maps("medium", profile), strict=True)
     for model, maps in models:
         errors = action_change(model(**window)[:, -1], wanted, scale)
         pairs.append((small_weights(maps).mean(dim=(0, 2)), errors))
     count = WINDOWS_AN_EPISODE
-    maps_of = _trajectory_maps(profile, SHORT, count)
+    maps_of = trajectory_maps(profile, SHORT, count)
     for model, maps in zip(trajectory_models(profile), maps_of, strict=True):
         tokens = trajectory_tokens(profile, maps.kinds.shape[1] // model.config.step_size, count)
         pairs.append((small_weights(maps).mean(dim=(0, 2)), _action_nats(model, tokens)))

@@ -196,8 +196,8 @@ def cell(
     Raises:
         BadFile: no such runs, or one of `benchmark.SEEDS` whose result is missing or stale.
     """
-    ours = _episodes(name, measure, profile)
-    theirs = _episodes(other, measure, profile) if other else {}
+    ours = episodes_of(name, measure, profile)
+    theirs = episodes_of(other, measure, profile) if other else {}
     seeds = sorted(set(ours) & set(theirs)) if other else sorted(ours)
     count = min(len(rows[seed]) for rows in (ours, theirs) if rows for seed in seeds)
     return np.array([ours[s][:count] - (theirs[s][:count] if other else 0.0) for s in seeds])
@@ -232,11 +232,11 @@ def _experiments() -> dict[str, list[Run]]:
     return load_experiments()
 
 
-def _episodes(name: str, measure: str, profile: str) -> dict[int, Float[np.ndarray, " episodes"]]:
+def episodes_of(name: str, measure: str, profile: str) -> dict[int, Float[np.ndarray, " episodes"]]:
     """Measured episodes by seed: of the benchmark's seeds, and of further ones that are done."""
     runs = cell_runs(name)
     if profile == "smoke":
-        found = {runs[0].seed: np.array(_stand_in(runs[0].method))}
+        found = {runs[0].seed: np.array(stand_in(runs[0].method)["returns"])}
     else:
         chosen = [run for run in runs if run.seed in SEEDS or run.state() == "done"]
         found = {run.seed: np.array(obtain(run, profile)[0]["returns"]) for run in chosen}
@@ -254,7 +254,7 @@ def _measured(
 
 
 @cache
-def _stand_in(method: str) -> list[float]:
-    """Returns of a tiny model of the method on a grid level, whose episodes are short."""
+def stand_in(method: str) -> dict[str, Any]:
+    """In smoke: the result of a tiny model on a grid level, where episodes are short."""
     grids = [r for runs in _experiments().values() for r in runs if get_task(r.task).grid_size]
-    return obtain(next(run for run in grids if run.method == method), "smoke")[0]["returns"]
+    return obtain(next(run for run in grids if run.method == method), "smoke")[0]
