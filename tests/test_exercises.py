@@ -6,6 +6,7 @@ import torch
 from scipy.stats import binom, binomtest, norm
 
 from helpers import exercises
+from helpers.analysis.statistics import mean_interval
 from helpers.envs.grids import unpack
 from helpers.planning.beam import keep_mass
 
@@ -739,30 +740,67 @@ def test_window_slips(answer, message):
         exercises.check_window_mask(answer)
 
 
-def test_right_answers_pass(capsys):
-    exercises.check_returns_to_go(returns_to_go)
-    exercises.check_best_episodes(best_episodes)
-    exercises.check_target_kind(target_kind)
-    exercises.check_success_interval(success_interval)
-    exercises.check_best_with_prize(best_with_prize)
-    exercises.check_interleave(interleave)
-    exercises.check_allowed(allowed)
-    exercises.check_quantile_round_trip(quantile_round_trip)
-    exercises.check_nucleus(nucleus)
-    exercises.check_cached_mask(cached_mask)
-    exercises.check_plan_energy(plan_energy)
-    exercises.check_gibbs_iteration(gibbs_iteration)
-    exercises.check_no_left(no_left)
-    exercises.check_interquartile_mean(interquartile_mean)
-    exercises.check_probability_of_improvement(improvement)
-    exercises.check_flattery(flattery)
-    exercises.check_lift(lift)
-    exercises.check_normalised_entropy(normalised_entropy)
-    exercises.check_knock_out(knock_out)
-    exercises.check_per_step(per_step)
-    exercises.check_attention_share(attention_share)
-    exercises.check_window_mask(window_mask)
-    assert capsys.readouterr().out.count("correct") == 22
+def verdict(low, high, threshold):
+    if low > threshold:
+        return "supported"
+    return "refuted" if high < threshold else "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda low, high, t: verdict(low, high, 0),
+            "threshold 2.0 is refuted",
+        ),
+        (lambda low, high, t: "supported" if low >= t else verdict(low, high, t), "is not above"),
+        (lambda low, high, t: "refuted" if high <= t else verdict(low, high, t), "is not below"),
+        (lambda low, high, t: verdict(low, low, t), "lies within"),
+        (lambda low, high, t: None, "your function says None"),
+    ],
+)
+def test_verdict_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_verdict(answer)
+
+
+def supported_by_chance(claims, seeds, rng):
+    measured = rng.normal(size=(claims, seeds, 1))
+    return sum(mean_interval(values).low > 0 for values in measured)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda k, n, rng: supported_by_chance(k, n, rng) / k, "not which share"),
+        (lambda k, n, rng: 2 * supported_by_chance(k, n, rng), "counts refuted claims"),
+        (lambda k, n, rng: (rng.normal(size=(k, n)).mean(axis=1) > 0).sum(), "whole interval"),
+        (lambda k, n, rng: 0.025 * k, "simulate, and count"),
+    ],
+)
+def test_chance_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_supported_by_chance(answer)
+
+
+def moved(lows, highs, before, after):
+    sides = [(lows > t).astype(int) - (highs < t) for t in (before, after)]
+    return sides[0] != sides[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda lo, hi, a, b: a != b, "whose threshold changed"),
+        (lambda lo, hi, a, b: (lo > a) != (lo > b), "from or to refuted"),
+        (lambda lo, hi, a, b: (hi < a) != (hi < b), "from or to supported"),
+        (lambda lo, hi, a, b: ~moved(lo, hi, a, b), "the ones that stay"),
+        (lambda lo, hi, a, b: (lo > a) & (hi < b) | (hi < a) & (lo > b), "no longer supported"),
+    ],
+)
+def test_moved_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_moved(answer)
 
 
 def raised_returns(rewards, values):
@@ -819,7 +857,33 @@ def test_choose_history(answer, message):
         exercises.check_choose_history(answer)
 
 
-def test_right_answers_about_repairs_pass():
+def test_right_answers_pass(capsys):
+    exercises.check_returns_to_go(returns_to_go)
+    exercises.check_best_episodes(best_episodes)
+    exercises.check_target_kind(target_kind)
+    exercises.check_success_interval(success_interval)
+    exercises.check_best_with_prize(best_with_prize)
+    exercises.check_interleave(interleave)
+    exercises.check_allowed(allowed)
+    exercises.check_quantile_round_trip(quantile_round_trip)
+    exercises.check_nucleus(nucleus)
+    exercises.check_cached_mask(cached_mask)
+    exercises.check_plan_energy(plan_energy)
+    exercises.check_gibbs_iteration(gibbs_iteration)
+    exercises.check_no_left(no_left)
+    exercises.check_interquartile_mean(interquartile_mean)
+    exercises.check_probability_of_improvement(improvement)
+    exercises.check_flattery(flattery)
+    exercises.check_lift(lift)
+    exercises.check_normalised_entropy(normalised_entropy)
+    exercises.check_knock_out(knock_out)
+    exercises.check_per_step(per_step)
+    exercises.check_attention_share(attention_share)
+    exercises.check_window_mask(window_mask)
+    exercises.check_verdict(verdict)
+    exercises.check_supported_by_chance(supported_by_chance)
+    exercises.check_moved(moved)
     exercises.check_raised_returns(raised_returns)
     exercises.check_reach(lambda window, layers: layers * (window - 1))
     exercises.check_choose_history(lambda e, k: np.sort(k)[e[:, np.argsort(k)].argmax(axis=1)])
+    assert capsys.readouterr().out.count("correct") == 28

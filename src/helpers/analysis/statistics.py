@@ -33,7 +33,7 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     speaks of that one model only.
     """
     values = np.asarray(values, float)
-    return percentile_interval(values.mean(), _mean_draws(values, np.random.default_rng(seed)))
+    return percentile_interval(values.mean(), mean_draws(values, np.random.default_rng(seed)))
 
 
 def difference_interval(
@@ -48,13 +48,14 @@ def difference_interval(
     """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     rng = np.random.default_rng(seed)
-    draws = _mean_draws(ours, rng) - _mean_draws(theirs, rng)
+    draws = mean_draws(ours, rng) - mean_draws(theirs, rng)
     return percentile_interval(ours.mean() - theirs.mean(), draws)
 
 
-def _mean_draws(
+def mean_draws(
     values: Float[np.ndarray, "seeds episodes"], rng: np.random.Generator
 ) -> Float[np.ndarray, " resamples"]:
+    """Means of the resamples of a two-level bootstrap, for sums and differences of several."""
     seeds, episodes = values.shape
     rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
     columns = rng.integers(episodes, size=(RESAMPLES, seeds, episodes))

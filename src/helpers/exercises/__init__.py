@@ -34,6 +34,7 @@ from helpers.exercises.models import (
     check_quantile_round_trip,
 )
 from helpers.exercises.repairs import check_choose_history, check_raised_returns, check_reach
+from helpers.exercises.verdicts import check_moved, check_supported_by_chance, check_verdict
 
 __all__ = [
     "check_allowed",
@@ -51,6 +52,7 @@ __all__ = [
     "check_interquartile_mean",
     "check_knock_out",
     "check_lift",
+    "check_moved",
     "check_no_left",
     "check_normalised_entropy",
     "check_nucleus",
@@ -60,9 +62,11 @@ __all__ = [
     "check_quantile_round_trip",
     "check_returns_to_go",
     "check_success_interval",
+    "check_supported_by_chance",
     "check_target_kind",
     "check_td_step",
     "check_update_matrix",
+    "check_verdict",
     "check_window_mask",
     "compare",
 ]

@@ -1,0 +1,337 @@
+"""Statistics of attention for `claims.yml`, of the models and windows of `claim_models`.
+
+The definitions are those of the chapter on attention: allowed keys only, relative to even
+attention, means over heads, intervals over trained models and episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+from torch import Tensor
+
+from helpers.analysis.attention import (
+    AttentionMaps,
+    by_age,
+    by_direction,
+    by_key,
+    by_key_kind,
+    by_offset,
+    decision_attention,
+    explained,
+    leap_attention,
+    lift,
+    look_back,
+    normalised_entropy,
+    shuffled,
+    small_weights,
+    trajectory_attention,
+    uniform,
+)
+from helpers.analysis.interventions import Silence, action_change, distribution_change, probing
+from helpers.analysis.plans import first_plans
+from helpers.analysis.statistics import (
+    RESAMPLES,
+    Interval,
+    difference_interval,
+    mean_interval,
+    percentile_interval,
+)
+from helpers.claim_models import (
+    CONTEXT,
+    TIERS,
+    WINDOWS_AN_EPISODE,
+    decision_models,
+    decision_windows,
+    demonstrations,
+    episodes,
+    intended,
+    leap_models,
+    moments,
+    trajectory_models,
+    trajectory_tokens,
+)
+from helpers.models.trajectory import TrajectoryTransformer
+
+RECENT = 5
+"""Time steps that count as recent: a quarter of Decision Transformer's window."""
+SHORT = 4
+"""Steps of a window of 100 tokens, in which Trajectory Transformer's sparsity is taken."""
+
+
+@cache
+def decision_maps(tier: str, profile: str) -> tuple[AttentionMaps, ...]:
+    """Of the Decision Transformers of a tier, in the windows of `claim_models`."""
+    window = decision_windows(tier, profile)
+    return tuple(decision_attention(model, **window) for model in decision_models(tier, profile))
+
+
+@cache
+def trajectory_maps(
+    profile: str, steps: int = 0, per_episode: int = 2
+) -> tuple[AttentionMaps, ...]:
+    """In windows of as many steps as a model was trained on, or fewer."""
+    models = trajectory_models(profile)
+    longest = models[0].config.context_length
+    tokens = trajectory_tokens(profile, min(steps or longest, longest), per_episode)
+    return tuple(trajectory_attention(model, tokens) for model in models)
+
+
+@cache
+def leap_map(profile: str) -> tuple[AttentionMaps, Int[Tensor, " B"]]:
+    """One model's attention in the plans of the bot with one place masked, and which one it is."""
+    leap, data = leap_models(profile)[0], demonstrations(profile)
+    plans = first_plans(data, leap.config.plan_length, leap.config.end)
+    used = leap.active(plans).sum(dim=1).numpy()  # actions and one END
+    places = torch.from_numpy((np.random.default_rng(0).random(len(used)) * used).astype(int))
+    masked = plans.scatter(1, places[:, None], leap.config.mask)
+    with torch.inference_mode():
+        states = leap.encode(torch.from_numpy(data.observations[data.starts]))
+    return leap_attention(leap, states, masked), places
+
+
+def _by_episode(
+    values: Sequence[Float[Tensor, " windows"]], count: int
+) -> Float[np.ndarray, "models episodes"]:
+    """Means over the windows of an episode, whose windows stand together."""
+    return np.stack([v.double().numpy().reshape(count, -1).mean(axis=1) for v in values])
+
+
+def _over_decisions(
+    statistic: Callable[[AttentionMaps], Float[Tensor, " windows"]],
+    profile: str,
+    tiers: Sequence[str] = TIERS,
+) -> Interval:
+    """A statistic of each window, over the models and episodes of all tiers."""
+    found = [
+        _by_episode([statistic(maps)], len(episodes(tier, profile).lengths))
+        for tier in tiers
+        for maps in decision_maps(tier, profile)
+    ]
+    return mean_interval(np.concatenate(found))
+
+
+def _over_trajectories(
+    statistic: Callable[[AttentionMaps], Float[Tensor, " windows"]], profile: str
+) -> Interval:
+    """A statistic of each window, over the models and episodes of Trajectory Transformer."""
+    count = len(episodes("medium", profile).lengths)
+    maps = trajectory_maps(profile)
+    return mean_interval(_by_episode([statistic(found) for found in maps], count))
+
+
+def _rise(values: Float[Tensor, "layers B H"]) -> Float[Tensor, " B"]:
+    """Last minus first layer."""
+    return (values[-1] - values[0]).mean(dim=-1)
+
+
+# --- Decision Transformer ----------------------------------------------------------------------
+
+
+def return_lift(profile: str) -> Interval:
+    """Lift that states give to return tokens, mean over layers."""
+
+    def statistic(maps: AttentionMaps) -> Float[Tensor, " windows"]:
+        states = maps.kinds == maps.names.index("state")
+        return lift(maps, by_key_kind(maps), 3, states)[..., 0].mean(dim=(0, 2))
+
+    return _over_decisions(statistic, profile)
+
+
+def dt_stripes_rise(profile: str) -> Interval:
+    """Striped share of the lift's variance, last minus first layer."""
+    return _over_decisions(lambda maps: _rise(explained(maps, by_key(maps))), profile)
+
+
+def _present(maps: AttentionMaps) -> Bool[Tensor, "B L"]:
+    """The last state, from which the action is predicted."""
+    chosen = torch.zeros_like(maps.kinds, dtype=torch.bool)
+    chosen[:, -2] = True
+    return chosen
+
+
+def _change_in_episode(
+    statistic: Callable[[AttentionMaps], Float[Tensor, " windows"]], profile: str
+) -> Interval:
+    """Second minus first half of an episode."""
+    half = WINDOWS_AN_EPISODE // 2
+    sign = torch.tensor([-1.0] * half + [1.0] * half) * 2  # the mean over windows halves it
+    return _over_decisions(
+        lambda maps: statistic(maps) * sign.repeat(len(maps.kinds) // len(sign)), profile
+    )
+
+
+def returns_early(profile: str) -> Interval:
+    """Last layer's lift of returns for the present state, first minus second half."""
+    return _change_in_episode(
+        lambda maps: -lift(maps, by_key_kind(maps), 3, _present(maps))[-1, :, :, 0].mean(dim=1),
+        profile,
+    )
+
+
+def shift_to_recent(profile: str) -> Interval:
+    """Last layer's lift of recent steps for the present state, second minus first half."""
+    return _change_in_episode(
+        lambda maps: lift(maps, by_age(maps, (RECENT,)), 2, _present(maps))[-1, :, :, 0].mean(
+            dim=1
+        ),
+        profile,
+    )
+
+
+# --- Trajectory Transformer --------------------------------------------------------------------
+
+
+def tt_look_back(profile: str) -> Interval:
+    """Mean distance of attention in time steps."""
+    return _over_trajectories(lambda maps: look_back(maps).mean(dim=(0, 2)), profile)
+
+
+def tt_nearer_than_even(profile: str) -> Interval:
+    """Time steps by which even attention would look further back."""
+
+    def statistic(maps: AttentionMaps) -> Float[Tensor, " windows"]:
+        return (look_back(uniform(maps)) - look_back(maps)).mean(dim=(0, 2))
+
+    return _over_trajectories(statistic, profile)
+
+
+def tt_stripes_rise(profile: str) -> Interval:
+    """Striped share of the lift's variance, last minus first layer."""
+    return _over_trajectories(lambda maps: _rise(explained(maps, by_key(maps))), profile)
+
+
+def tt_bands_persist(profile: str) -> Interval:
+    """Banded share of the lift's variance beyond that of shuffled weights, in its least layer."""
+
+    def statistic(maps: AttentionMaps) -> Float[Tensor, " windows"]:
+        dealt = shuffled(maps.select(range(0, len(maps.kinds), 4)))
+        null = explained(dealt, by_offset(dealt)).mean(dim=(1, 2))
+        return (explained(maps, by_offset(maps)).mean(dim=2) - null[:, None]).amin(dim=0)
+
+    return _over_trajectories(statistic, profile)
+
+
+def tt_sparser(profile: str) -> Interval:
+    """Share of neglected allowed keys: TT's in windows of 100 tokens minus DT's."""
+    count = len(episodes("medium", profile).lengths)
+    theirs, ours = (
+        _by_episode([small_weights(maps).mean(dim=(0, 2)) for maps in found], count)
+        for found in (decision_maps("medium", profile), trajectory_maps(profile, SHORT))
+    )
+    return difference_interval(ours, theirs)
+
+
+@torch.inference_mode()
+def peaked_heads_matter(profile: str) -> Interval:
+    """Rank correlation of how peaked a head is and what changes without it, within layers.
+
+    The interval resamples the heads of each model.
+    """
+    models = trajectory_models(profile)
+    shape = models[0].config
+    context = min(CONTEXT, shape.context_length - 1)
+    acting = slice(context * shape.step_size + shape.observation_size - 1, None)
+    seen = trajectory_tokens(profile, context + 1, 3)[:, : acting.start + shape.action_size]
+    pairs = []
+    for model, maps in zip(models, trajectory_maps(profile), strict=True):
+        peaked = 1 - normalised_entropy(maps).mean(dim=1).numpy()
+        free, effects = model(seen)[:, acting], np.zeros(peaked.shape)
+        for layer, head in np.ndindex(*peaked.shape):
+            with probing(model, Silence(layers=[layer], heads=[head])):
+                changed = distribution_change(free, model(seen)[:, acting])
+            effects[layer, head] = np.log(max(float(changed.mean()), 1e-12))
+        apart = [values - values.mean(axis=1, keepdims=True) for values in (peaked, effects)]
+        pairs.append(np.stack([values.ravel() for values in apart]))
+    return _correlation(np.array(pairs), blocks=pairs[0].shape[1])
+
+
+# --- LEAP --------------------------------------------------------------------------------------
+
+
+def leap_future_lift(profile: str) -> Interval:
+    """Lift that the masked place gives to later places, over the plans that have some."""
+    maps, places = leap_map(profile)
+    rows = torch.arange(len(places))
+    asked = torch.zeros_like(maps.kinds, dtype=torch.bool)
+    asked[rows, places + 1] = True
+    later = lift(maps, by_direction(maps), 4, asked)[..., 3].mean(dim=(0, 2)).numpy()
+    return mean_interval(later[np.isfinite(later)][None])
+
+
+def leap_entropy_rise(profile: str) -> Interval:
+    """Entropy of attention over its maximum, last minus first layer."""
+    return mean_interval(_rise(normalised_entropy(leap_map(profile)[0])).numpy()[None])
+
+
+# --- sparsity and errors -----------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def sparse_less_error(profile: str) -> Interval:
+    """Negative rank correlation over windows of sparsity and error, mean over models.
+
+    Decision Transformer's error is the distance of its last action from what the policy intends;
+    Trajectory Transformer's is the cross-entropy of the action's entries.
+    """
+    data, window = episodes("medium", profile), decision_windows("medium", profile)
+    scale = torch.from_numpy(data.actions.std(axis=0))
+    wanted = torch.from_numpy(intended(data.observations[moments(data, WINDOWS_AN_EPISODE)]))
+    pairs = []
+    models = zip(decision_models("medium", profile), decision_maps("medium", profile), strict=True)
+    for model, maps in models:
+        errors = action_change(model(**window)[:, -1], wanted, scale)
+        pairs.append((small_weights(maps).mean(dim=(0, 2)), errors))
+    count = WINDOWS_AN_EPISODE
+    maps_of = trajectory_maps(profile, SHORT, count)
+    for model, maps in zip(trajectory_models(profile), maps_of, strict=True):
+        tokens = trajectory_tokens(profile, maps.kinds.shape[1] // model.config.step_size, count)
+        pairs.append((small_weights(maps).mean(dim=(0, 2)), _action_nats(model, tokens)))
+    table = np.array([[side.double().numpy() for side in pair] for pair in pairs])
+    found = _correlation(table, blocks=len(data.lengths))
+    return Interval(-found.score, -found.high, -found.low)
+
+
+def _action_nats(model: TrajectoryTransformer, tokens: Int[Tensor, "B P"]) -> Float[Tensor, " B"]:
+    """Mean cross-entropy of the actions' entries of each window."""
+    shape = model.config
+    logits = model(tokens)[:, :-1].log_softmax(dim=-1)
+    nats = -logits.gather(-1, tokens[:, 1:, None])[..., 0]
+    entry = torch.arange(1, tokens.shape[1]) % shape.step_size
+    acts = (entry >= shape.observation_size) & (entry < shape.step_size - 2)
+    return nats[:, acts].mean(dim=1)
+
+
+def _correlation(pairs: Float[np.ndarray, "models 2 n"], blocks: int) -> Interval:
+    """Rank correlation of two rows, mean over models; blocks of neighbours are resampled."""
+    models, _, n = pairs.shape
+    order = np.arange(n).reshape(blocks, -1)
+    rng = np.random.default_rng(0)
+
+    def mean_of(chosen: Callable[[], np.ndarray]) -> float:
+        found = []
+        for pair in pairs:
+            rows = chosen()
+            looks, effects = rankdata(pair[0][rows]), rankdata(pair[1][rows])
+            varied = np.ptp(looks) > 0 and np.ptp(effects) > 0
+            found.append(np.corrcoef(looks, effects)[0, 1] if varied else 0.0)
+        return float(np.mean(found))
+
+    draws = [mean_of(lambda: order[rng.integers(blocks, size=blocks)].ravel())
+             for _ in range(RESAMPLES // 4)]  # fmt: skip
+    return percentile_interval(mean_of(lambda: order.ravel()), np.array(draws))
+
+
+ATTENTION: Mapping[str, Callable[[str], Interval]] = {
+    function.__name__: function
+    for function in (
+        return_lift, dt_stripes_rise, returns_early, shift_to_recent, tt_look_back,
+        tt_nearer_than_even, tt_stripes_rise, tt_bands_persist, tt_sparser, peaked_heads_matter,
+        leap_future_lift, leap_entropy_rise, sparse_less_error,
+    )
+}  # fmt: skip

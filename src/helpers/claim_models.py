@@ -1,0 +1,178 @@
+"""What the statistics of `claims.yml` look at: trained models and windows of episodes.
+
+Models are the committed checkpoints, episodes those of chapters 8 and 9: further ones of the policy
+that made the data where there are any, so that no model has seen them. Everything is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from helpers import paths
+from helpers.analysis.attention import recorded_windows
+from helpers.analysis.cost import beam_work, decision_work, gibbs_work, milliseconds
+from helpers.benchmark import SEEDS
+from helpers.data.catalogue import get_spec, load_dataset
+from helpers.data.collect import EpisodeMaker
+from helpers.data.episodes import Dataset, join
+from helpers.data.policies import load_policy
+from helpers.files import BadFile
+from helpers.methods import METHODS
+from helpers.models.decision import DecisionTransformer, load_decision
+from helpers.models.leap import Leap, load_leap
+from helpers.models.trajectory import TrajectoryTransformer, columns, load_trajectory
+from helpers.planning.beam import BeamConfig
+from helpers.planning.gibbs import GibbsConfig
+from helpers.runs import Run, load_experiments, obtain, smoke_version
+from helpers.tasks import get_task
+
+TASK = "halfcheetah"
+TIERS = ("medium", "medium-replay")
+ROOM = "babyai-gotolocal-s7n5/expert"
+WINDOWS_AN_EPISODE = 12
+CONTEXT = 5
+"""Steps of the past that Trajectory Transformer sees when it acts or imagines."""
+
+
+def runs_of(experiment: str, dataset: str, profile: str) -> list[Run]:
+    """An experiment's runs on a dataset: of the benchmark's seeds, and those that are done.
+
+    In smoke the first one stands alone.
+    """
+    runs = [run for run in load_experiments()[experiment] if run.dataset == dataset]
+    if profile == "smoke":
+        return runs[:1]
+    return [run for run in runs if run.seed in SEEDS or run.state() == "done"]
+
+
+def _models(
+    reader: Callable[..., Any], experiment: str, dataset: str, profile: str
+) -> tuple[Any, ...]:
+    """Trained models of all seeds whose checkpoint is at hand; in smoke a tiny untrained one.
+
+    Raises:
+        BadFile: there are none.
+    """
+    runs = runs_of(experiment, dataset, profile)
+    if profile == "smoke":  # to train it would mean to play it, through a thousand steps
+        return (_untrained(smoke_version(runs[0])),)
+    found = [obtain(run, profile)[1] for run in runs]
+    if not (stored := [checkpoint for checkpoint in found if checkpoint.exists()]):
+        raise BadFile(f"{paths.CHECKPOINTS / experiment / dataset}: no checkpoint; it is committed")
+    return tuple(reader(checkpoint)[0].eval() for checkpoint in stored)
+
+
+def _untrained(run: Run) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        data = load_dataset(run.dataset, sample=True)
+        return METHODS[run.method].make(get_task(run.task), data, **run.model).eval()
+
+
+@cache
+def decision_models(tier: str, profile: str) -> tuple[DecisionTransformer, ...]:
+    """Decision Transformers of HalfCheetah."""
+    return _models(load_decision, "dt", f"{TASK}/{tier}", profile)
+
+
+@cache
+def trajectory_models(profile: str) -> tuple[TrajectoryTransformer, ...]:
+    """Trajectory Transformers of HalfCheetah medium."""
+    return _models(load_trajectory, "tt", f"{TASK}/medium", profile)
+
+
+@cache
+def leap_models(profile: str) -> tuple[Leap, ...]:
+    """LEAP of a room."""
+    return _models(load_leap, "babyai-leap", ROOM, profile)
+
+
+# --- episodes and windows ----------------------------------------------------------------------
+
+
+@cache
+def episodes(tier: str, profile: str) -> Dataset:
+    """Eight episodes that no model has seen, or of a replay eight at even distances."""
+    spec, count = get_spec(f"{TASK}/{tier}"), 2 if profile == "smoke" else 8
+    make = EpisodeMaker(spec)
+    last = len(make.actions) - 1 if spec.replay else spec.episodes + count - 1
+    numbers = np.linspace(0 if spec.replay else spec.episodes, last, count)
+    return join([make(int(number)) for number in numbers])
+
+
+def moments(data: Dataset, per_episode: int) -> Int[np.ndarray, " windows"]:
+    """Steps at even distances, episode after episode."""
+    inside = data.lengths[:, None] * np.linspace(0.05, 0.99, per_episode)
+    return (data.starts[:, None] + inside).astype(int).ravel()
+
+
+@cache
+def decision_windows(tier: str, profile: str) -> dict[str, Tensor]:
+    """Windows as a Decision Transformer is given them, `WINDOWS_AN_EPISODE` of each episode."""
+    data = episodes(tier, profile)
+    steps = decision_models(tier, profile)[0].config.context_length
+    return recorded_windows(data, moments(data, WINDOWS_AN_EPISODE), steps)
+
+
+def trajectory_tokens(profile: str, steps: int, per_episode: int) -> Int[Tensor, "windows tokens"]:
+    """Windows of medium episodes as a Trajectory Transformer reads them."""
+    model, data = trajectory_models(profile)[0], episodes("medium", profile)
+    rows = columns(data, model.config)[
+        moments(data, per_episode)[:, None] + np.arange(1 - steps, 1)
+    ]
+    return torch.from_numpy(model.discretiser.encode(rows)).flatten(1)
+
+
+@cache
+def demonstrations(profile: str) -> Dataset:
+    """Further demonstrations of the bot in a room."""
+    spec, count = get_spec(ROOM), 12 if profile == "smoke" else 200
+    make = EpisodeMaker(spec)
+    return join([make(spec.episodes + number) for number in range(count)])
+
+
+def intended(observations: Float[np.ndarray, "*n S"]) -> Float[np.ndarray, "*n A"]:
+    """What the policy that made the medium data would do, without its noise."""
+    spec = get_spec(f"{TASK}/medium")
+    actor = load_policy(paths.POLICIES / f"{spec.behaviour}.safetensors").actor(sample=False)
+    flat = observations.reshape(-1, observations.shape[-1])
+    return actor(flat, np.random.default_rng()).reshape(*observations.shape[:-1], -1)
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+@cache
+def timed_decisions(profile: str) -> dict[str, Float[np.ndarray, " rounds"]]:
+    """Milliseconds of one core: DT's and TT's decisions on HalfCheetah, a plan of LEAP's.
+
+    They take turns, so that what disturbs one disturbs all.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    experiments, smoke = load_experiments(), profile == "smoke"
+    search = BeamConfig(**experiments["tt"][0].planner)
+    if smoke:
+        search = BeamConfig(beam_width=2, horizon=2, context=2)
+    room = load_dataset(ROOM, sample=True)
+    works = {
+        "dt": decision_work(decision_models("medium", profile)[0]),
+        "tt": beam_work(trajectory_models(profile)[0], search, search.context),
+        "leap": gibbs_work(
+            leap_models(profile)[0],
+            GibbsConfig(**experiments["babyai-leap"][0].planner),
+            torch.from_numpy(room.observations[:1]),
+        ),
+    }
+    times = milliseconds(list(works.values()), rounds=1 if smoke else 3)
+    if smoke:  # its outputs must not depend on the machine
+        times = np.ones_like(times)
+    torch.set_num_threads(threads)
+    return dict(zip(works, times.T, strict=True))

@@ -1,0 +1,260 @@
+"""What the post claims, and whether our runs support it.
+
+`claims.yml` lists the claims in our words. Each names one statistic, written so that a large value
+speaks for the claim, and a threshold that was set before the statistic was computed: a claim is
+supported when the whole 95 % interval lies above it, refuted when the whole interval lies below,
+and inconclusive otherwise.
+
+Most statistics are differences between committed results: two methods, or one model played in two
+ways. The others are functions of `claim_statistics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Float
+
+from helpers import paths
+from helpers.analysis.statistics import Interval, mean_draws, percentile_interval
+from helpers.benchmark import SEEDS
+from helpers.claim_statistics import STATISTICS
+from helpers.files import BadFile
+from helpers.names import look_up
+from helpers.runs import Run, load_experiments, obtain
+from helpers.tasks import get_task
+
+VERDICTS = ("supported", "refuted", "inconclusive")
+MEASURES = ("return", "score", "success")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the post."""
+
+    id: str
+    section: str
+    """Of the post."""
+    topic: str
+    """What it is about; claims of one topic are summed up together."""
+    claim: str
+    """In our words."""
+    chapter: str
+    """File of the chapter whose experiment tests it, without its ending."""
+    test: str
+    """What the statistic measures, in words."""
+    threshold: float
+    statistic: str = "difference"
+    """difference, or one of `claim_statistics.STATISTICS`."""
+    of: tuple[str, ...] = ()
+    """Cells "experiment dataset", with a number of demonstrations where there are several, from
+    whose means"""
+    minus: tuple[str, ...] = ()
+    """those of these are taken, pair by pair; the pairs are averaged. One list may be empty."""
+    measure: str = "success"
+    """return, score (normalised) or success (percent)."""
+
+    def verdict(self, interval: Interval) -> str:
+        """supported, refuted or inconclusive."""
+        if interval.low > self.threshold:
+            return "supported"
+        return "refuted" if interval.high < self.threshold else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its statistic."""
+
+    claim: Claim
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """supported, refuted or inconclusive."""
+        return self.claim.verdict(self.interval)
+
+
+def load_claims(path: Path | None = None) -> list[Claim]:
+    """All claims of `claims.yml`.
+
+    Raises:
+        BadFile: not YAML, an entry with a missing, unknown or wrong field, or two of one name; it
+            names the claim and the field.
+        UnknownName: no such statistic.
+    """
+    path = path or paths.ROOT / "claims.yml"
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadFile(f"{path}: not YAML ({error})") from error
+    if not isinstance(entries, list):
+        raise BadFile(f"{path}: write a list of claims")
+    claims = [_claim(path, entry) for entry in entries]
+    names = [claim.id for claim in claims]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadFile(f"{path}: claims {twice} are there twice")
+    return claims
+
+
+def _claim(path: Path, entry: Any) -> Claim:
+    name = entry.get("id", "?") if isinstance(entry, dict) else repr(entry)
+    where = f"{path}: claim {name}"
+    known = [field.name for field in fields(Claim)]
+    if not isinstance(entry, dict) or set(entry) - set(known):
+        unknown = sorted(set(entry) - set(known)) if isinstance(entry, dict) else entry
+        raise BadFile(f"{where}: unknown {unknown}; known: {known}")
+    required = {"id", "section", "topic", "claim", "chapter", "test", "threshold"}
+    if missing := sorted(required - set(entry)):
+        raise BadFile(f"{where}: lacks {missing}")
+    if type(entry["threshold"]) not in (int, float):
+        raise BadFile(f"{where}: threshold is {entry['threshold']!r}; write a number")
+    cells = {key: tuple(entry.get(key, ())) for key in ("of", "minus")}
+    texts = {"section": str(entry["section"]), "threshold": float(entry["threshold"])}
+    claim = Claim(**{**entry, **cells, **texts})
+    if claim.measure not in MEASURES:
+        raise BadFile(f"{where}: measure is {claim.measure!r}; choose one of {MEASURES}")
+    if claim.statistic != "difference":
+        look_up(STATISTICS, claim.statistic, "statistic")
+    elif not (claim.of or claim.minus):
+        raise BadFile(f"{where}: a difference needs cells in `of` or `minus`")
+    elif claim.of and claim.minus and len(claim.of) != len(claim.minus):
+        raise BadFile(f"{where}: `of` and `minus` need equally many cells, or one of them none")
+    return claim
+
+
+def judge(claims: Sequence[Claim], profile: str) -> list[Judged]:
+    """Every claim with its statistic; see `evaluate`."""
+    return [Judged(claim, evaluate(claim, profile)) for claim in claims]
+
+
+def evaluate(claim: Claim, profile: str = "book") -> Interval:
+    """The claim's statistic with its 95 % interval.
+
+    Args:
+        claim: of `claims.yml`.
+        profile: as of `runs.obtain`. In smoke, one tiny model of a method stands for all its cells.
+
+    Raises:
+        BadFile: a result or a checkpoint is missing or stale.
+        UnknownName: a cell names an unknown experiment.
+    """
+    if claim.statistic != "difference":
+        return STATISTICS[claim.statistic](profile)
+    return difference(claim.of, claim.minus, claim.measure, profile)
+
+
+# --- differences between results ---------------------------------------------------------------
+
+
+def difference(
+    of: Sequence[str], minus: Sequence[str], measure: str, profile: str = "book"
+) -> Interval:
+    """Mean over pairs of cells of their difference, with an interval of a two-level bootstrap.
+
+    Where both cells of a pair play the *same* trained models, seeds and first states are paired and
+    the differences are resampled. Models of two methods have nothing in common but a number, so
+    there each cell is resampled by itself, as the benchmark does. A cell that occurs in several
+    pairs is resampled once: the pairs are not independent evidence.
+    """
+    rng, drawn = np.random.default_rng(0), {}
+
+    def part(*names: str) -> tuple[float, Float[np.ndarray, " resamples"]]:
+        if names not in drawn:
+            values = cell(*names, measure=measure, profile=profile)
+            drawn[names] = values.mean(), mean_draws(values, rng)
+        return drawn[names]
+
+    pairs = zip(of or [""] * len(minus), minus or [""] * len(of), strict=True)
+    terms = []
+    for ours, theirs in pairs:
+        if ours and theirs and same_models(ours, theirs):
+            terms.append((part(ours, theirs), 1.0))
+        else:
+            terms += [(part(name), sign) for name, sign in ((ours, 1.0), (theirs, -1.0)) if name]
+    count = max(len(of), len(minus))
+    score, draws = (sum(sign * term[i] for term, sign in terms) / count for i in (0, 1))
+    return percentile_interval(score, draws)
+
+
+def cell(
+    name: str, other: str = "", *, measure: str = "success", profile: str = "book"
+) -> Float[np.ndarray, "_seeds _episodes"]:
+    """Episodes of a cell, or their differences to those of another cell of the same models.
+
+    Args:
+        name: such as "babyai-leap babyai-pickuploc/expert".
+        other: taken away episode by episode; the seeds and episodes that both have.
+        measure: return, score or success.
+        profile: as of `evaluate`.
+
+    Raises:
+        BadFile: no such runs, or one of `benchmark.SEEDS` whose result is missing or stale.
+    """
+    ours = episodes_of(name, measure, profile)
+    theirs = episodes_of(other, measure, profile) if other else {}
+    seeds = sorted(set(ours) & set(theirs)) if other else sorted(ours)
+    count = min(len(rows[seed]) for rows in (ours, theirs) if rows for seed in seeds)
+    return np.array([ours[s][:count] - (theirs[s][:count] if other else 0.0) for s in seeds])
+
+
+def same_models(name: str, other: str) -> bool:
+    """Whether two cells play the same trained models."""
+    ours, theirs = ({run.seed: run.trainer() for run in cell_runs(n)} for n in (name, other))
+    common = set(ours) & set(theirs)
+    return bool(common) and all(ours[seed] == theirs[seed] for seed in common)
+
+
+def cell_runs(name: str) -> list[Run]:
+    """The runs of a cell "experiment dataset" or "experiment dataset demonstrations".
+
+    Raises:
+        BadFile: there are none.
+        UnknownName: no such experiment.
+    """
+    experiment, dataset, *count = name.split()
+    where = f"experiments.toml: [{experiment}] has no runs on {' '.join([dataset, *count])}"
+    runs = look_up(_experiments(), experiment, "experiment")
+    runs = [run for run in runs if run.dataset == dataset]
+    wanted = int(count[0]) if count else runs[0].demonstrations if runs else 0
+    if not (found := [run for run in runs if run.demonstrations == wanted]):
+        raise BadFile(where)
+    return found
+
+
+@cache
+def _experiments() -> dict[str, list[Run]]:
+    return load_experiments()
+
+
+def episodes_of(name: str, measure: str, profile: str) -> dict[int, Float[np.ndarray, " episodes"]]:
+    """Measured episodes by seed: of the benchmark's seeds, and of further ones that are done."""
+    runs = cell_runs(name)
+    if profile == "smoke":
+        found = {runs[0].seed: np.array(stand_in(runs[0].method)["returns"])}
+    else:
+        chosen = [run for run in runs if run.seed in SEEDS or run.state() == "done"]
+        found = {run.seed: np.array(obtain(run, profile)[0]["returns"]) for run in chosen}
+    return {seed: _measured(runs[0], returns, measure) for seed, returns in found.items()}
+
+
+def _measured(
+    run: Run, returns: Float[np.ndarray, " episodes"], measure: str
+) -> Float[np.ndarray, " episodes"]:
+    if measure == "success":
+        return 100.0 * (returns > 0)
+    if measure == "score":
+        return get_task(run.plays or run.task).normalised_score(returns)
+    return returns
+
+
+@cache
+def stand_in(method: str) -> dict[str, Any]:
+    """In smoke: the result of a tiny model on a grid level, where episodes are short."""
+    grids = [r for runs in _experiments().values() for r in runs if get_task(r.task).grid_size]
+    return obtain(next(run for run in grids if run.method == method), "smoke")[0]

@@ -1,0 +1,340 @@
+"""The post's claims: the file, the verdicts and where their numbers come from."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from bs4 import BeautifulSoup
+
+from helpers import claim_attention, claim_comparison, claims, paths
+from helpers.analysis.as_published import random_attention
+from helpers.analysis.statistics import Interval, difference_interval, mean_interval
+from helpers.claim_attention import ATTENTION
+from helpers.claim_comparison import MODELS, Aspect, comparison_table
+from helpers.claim_errors import ERRORS
+from helpers.claim_statistics import STATISTICS, room_tokens
+from helpers.claim_tables import counts, draw_verdicts, plain, text, topic_table, verdict_table
+from helpers.claims import (
+    Claim,
+    Judged,
+    cell,
+    cell_runs,
+    difference,
+    evaluate,
+    load_claims,
+    same_models,
+)
+from helpers.files import BadFile, read_json
+from helpers.names import UnknownName
+from helpers.plotting import new_axes
+
+ENTRY = """
+- id: one
+  section: 7.a
+  topic: planning
+  claim: It is good.
+  chapter: 06_leap
+  test: how good it is
+  of: [babyai-leap babyai-pickuploc/expert]
+  minus: [babyai-dt babyai-pickuploc/expert]
+  threshold: 0
+"""
+PICK = "babyai-pickuploc/expert"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "claims.yml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# --- the file ----------------------------------------------------------------------------------
+
+
+def test_every_claim_names_runs_and_a_chapter():
+    chapters = {path.stem for path in (paths.ROOT / "notebooks").glob("*.md")}
+    loaded = load_claims()
+    for claim in loaded:
+        assert claim.chapter in chapters, claim.id
+        for name in (*claim.of, *claim.minus):
+            assert cell_runs(name), name
+        assert not (claim.of or claim.minus) or claim.statistic == "difference", claim.id
+    used = {claim.statistic for claim in loaded} - {"difference"}
+    assert used == set(STATISTICS), "a statistic that no claim uses is dead"
+    sentences = [claim.claim for claim in loaded]
+    assert len(set(sentences)) == len(sentences)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  threshold: 0\n", "", r"claim one: lacks \['threshold'\]"),
+        ("  topic: planning\n", "", r"claim one: lacks \['topic'\]"),
+        ("threshold: 0", "threshold: much", "claim one: threshold is 'much'"),
+        ("threshold: 0", "threshold: yes", "claim one: threshold is True"),
+        ("threshold: 0", "threshold: 0\n  limit: 3", r"claim one: unknown \['limit'\]"),
+        ("threshold: 0", "threshold: 0\n  measure: joy", "measure is 'joy'"),
+        ("[babyai-dt babyai-pickuploc/expert]", "[a b, c d]", "equally many cells"),
+        (f"  of: [babyai-leap {PICK}]\n  minus: [babyai-dt {PICK}]\n", "", "needs cells"),
+        ("- id: one", "- id: [one", "not YAML"),
+        (ENTRY, "one: two", "write a list"),
+        (ENTRY, ENTRY + ENTRY, r"claims \['one'\] are there twice"),
+    ],
+)
+def test_bad_claims_are_named(written, old, new, message):
+    assert old in ENTRY
+    with pytest.raises(BadFile, match=message):
+        load_claims(written(ENTRY.replace(old, new)))
+
+
+def test_an_unknown_statistic(written):
+    with pytest.raises(UnknownName, match="beam_is_linear"):
+        load_claims(written(ENTRY.replace("threshold", "statistic: beam_linear\n  threshold")))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("babyai-dt babyai-kickuploc/expert", "no runs on babyai-kickuploc/expert"),
+        ("scaling-dt babyai-gotolocal-s7n5/expert 70", "no runs on .*s7n5/expert 70"),
+    ],
+)
+def test_a_cell_without_runs(written, name, message):
+    (claim,) = load_claims(written(ENTRY.replace(f"babyai-dt {PICK}", name)))
+    with pytest.raises(BadFile, match=message):
+        evaluate(claim)
+
+
+def test_a_cell_may_name_its_demonstrations():
+    room = "babyai-gotolocal-s7n5/expert"
+    assert {run.demonstrations for run in cell_runs(f"scaling-dt {room} 50000")} == {50_000}
+    assert {run.demonstrations for run in cell_runs(f"scaling-dt {room}")} == {50}
+
+
+# --- verdicts and differences ------------------------------------------------------------------
+
+
+def test_verdicts():
+    claim = Claim("x", "1", "t", "c", "06_leap", "t", threshold=2.0)
+    assert claim.verdict(Interval(3.0, 2.1, 4.0)) == "supported"
+    assert claim.verdict(Interval(1.0, 0.0, 1.9)) == "refuted"
+    for on_the_line in (Interval(3.0, 2.0, 4.0), Interval(1.0, 0.0, 2.0)):
+        assert claim.verdict(on_the_line) == "inconclusive"
+
+
+def test_a_difference_is_that_of_the_results(written):
+    (claim,) = load_claims(written(ENTRY))
+    found = {}
+    for name in ("babyai-leap", "babyai-dt"):
+        returns = [read_json(r.result_path())["returns"] for r in cell_runs(f"{name} {PICK}")]
+        found[name] = 100.0 * (np.array(returns) > 0)
+    assert evaluate(claim) == difference_interval(found["babyai-leap"], found["babyai-dt"])
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Cells with given episodes by seed; those whose names begin alike play the same models."""
+
+    def use(**cells):
+        episodes = {name: dict(enumerate(np.array(rows, float))) for name, rows in cells.items()}
+        monkeypatch.setattr(claims, "episodes_of", lambda name, *_: episodes[name])
+        monkeypatch.setattr(claims, "same_models", lambda a, b: a[0] == b[0])
+
+    return use
+
+
+def test_the_same_models_are_compared_episode_by_episode(made_up):
+    """Two ways to play that agree on every episode differ by exactly nothing, however they vary."""
+    ours = np.random.default_rng(0).normal(size=(3, 50))
+    made_up(a1=ours, a2=ours[:2, :20] - 1.0)
+    interval = difference(("a1",), ("a2",), "return")
+    assert [interval.score, interval.low, interval.high] == pytest.approx([1, 1, 1])
+
+
+def test_models_of_two_methods_are_resampled_apart(made_up):
+    """Seed 0 of one method has nothing to do with seed 0 of another, though they may agree."""
+    ours = np.random.default_rng(0).normal(size=(3, 50))
+    made_up(a1=ours, b1=ours - 1.0)
+    assert difference(("a1",), ("b1",), "return") == difference_interval(ours, ours - 1.0)
+
+
+def test_a_cell_of_several_pairs_is_resampled_once(made_up):
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(size=(2, 30)), np.zeros((2, 30))
+    made_up(a1=ours, b1=theirs, c1=theirs)
+    single = difference(("a1",), ("b1",), "return")
+    twice = difference(("a1", "a1"), ("b1", "c1"), "return")
+    assert [twice.low, twice.high] == pytest.approx([single.low, single.high])
+
+
+def test_one_list_may_be_empty(made_up):
+    ours = np.random.default_rng(2).normal(5.0, size=(2, 30))
+    made_up(a1=ours, b1=ours + 2.0)
+    assert difference(("a1",), (), "return") == mean_interval(ours)
+    both = difference((), ("a1", "b1"), "return")
+    assert both.score == pytest.approx(-ours.mean() - 1.0) and both.high < -5.0
+
+
+def test_same_models():
+    cheetah = "halfcheetah/medium"
+    assert same_models(f"tt {cheetah}", f"tt-greedy {cheetah}")
+    assert same_models(f"tt-narrow {cheetah}", f"shaken-tt-narrow-20 {cheetah}")
+    assert not same_models(f"tt {cheetah}", f"dt {cheetah}")
+    assert not same_models("dt halfcheetah-delayed/medium", f"dt {cheetah}")
+
+
+def test_measures():
+    maze = "babyai-dt babyai-gotoobjmaze-s4/expert"
+    success, returns = (cell(maze, measure=measure) for measure in ("success", "return"))
+    assert set(np.unique(success)) == {0.0, 100.0} and np.array_equal(success > 0, returns > 0)
+    score = cell("dt halfcheetah/medium", measure="score")
+    assert score.shape == (3, 100) and 20 < score.mean() < 60
+
+
+# --- the other statistics ----------------------------------------------------------------------
+
+
+def test_statistics_that_are_counted():
+    assert -0.25 < STATISTICS["beam_is_linear"]("book").score < 0
+    assert STATISTICS["shared_tasks"]("book").score == -7
+    # One token of map and mission, 5 of a pose; then 6 steps of an action and a reward (and value)
+    # for 8 x 2 candidates, and 5 of a pose for 8 beams. LEAP: 10 iterations and 5 places, 1 + 5.
+    assert room_tokens() == {"tt": 1 + 5 + 6 * 2 * 16 + 5 * 6 * 8, "leap": 15 * 6}
+    assert 0.2 < STATISTICS["attention_share"]("book").score < 0.3
+    assert STATISTICS["triad_diverges"]("smoke").low > 0
+    assert STATISTICS["copying_success"]("smoke").high < -2
+    atari = STATISTICS["atari_lead"]("book")
+    assert atari.score == pytest.approx(132.65 - 107.225) and atari.low < 0 < atari.high
+
+
+def test_statistics_of_sweeps_are_those_of_chapter_4():
+    assert STATISTICS["obeys_beyond"]("book").high < 0.5
+    assert STATISTICS["obeys_replay"]("book").low > STATISTICS["obeys_medium"]("book").high
+
+
+def test_a_trend_within_episodes_has_the_right_sign(monkeypatch):
+    """Attention of no model, of which the first half of each episode looks back, say, 7 further."""
+    maps = random_attention(12, windows=24)
+    late = (torch.arange(24) % 12 >= 6).double()
+    monkeypatch.setattr(claim_attention, "TIERS", ("x",))
+    monkeypatch.setattr(claim_attention, "decision_maps", lambda *_: (maps,))
+    monkeypatch.setattr(
+        claim_attention, "episodes", lambda *_: type("", (), {"lengths": np.ones(2)})
+    )
+    found = claim_attention._change_in_episode(lambda _: 7.0 * late, "smoke")
+    assert [found.score, found.low, found.high] == pytest.approx([7, 7, 7])
+
+
+def test_correlations_over_blocks():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    same = claim_attention._correlation(np.array([[x, x**3]] * 2), blocks=10)
+    assert [same.score, same.low, same.high] == pytest.approx([1, 1, 1])
+    other = claim_attention._correlation(np.array([[x, rng.normal(size=40)]] * 2), blocks=10)
+    assert other.low < 0 < other.high
+    flat = claim_attention._correlation(np.array([[x, np.zeros(40)]]), blocks=10)
+    assert (flat.score, flat.low, flat.high) == (0, 0, 0)
+
+
+def test_a_time_is_judged_with_room_for_other_machines(monkeypatch):
+    from helpers import claim_statistics
+
+    times = {"dt": np.array([1.0, 3.0, 2.0])}
+    monkeypatch.setattr(claim_statistics, "timed_decisions", lambda _: times)
+    assert STATISTICS["dt_milliseconds"]("book") == Interval(2.0, 0.25, 12.0)
+
+
+@pytest.mark.parametrize("name", [*ATTENTION, *ERRORS, "tt_milliseconds", "leap_milliseconds"])
+def test_statistics_of_models_in_smoke(name):
+    """Tiny untrained models and shapes checked; numbers mean nothing."""
+    found = STATISTICS[name]("smoke")
+    assert found.low <= found.score <= found.high and np.isfinite([found.low, found.high]).all()
+
+
+# --- tables and pictures -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged():
+    """A supported, a refuted and an inconclusive claim; the first one is counted."""
+    intervals = (
+        Interval(2.0, 2.0, 2.0),
+        Interval(-1234.5, -2000.0, -3.0),
+        Interval(0.1, -1.0, 3.0),
+    )
+    names = ("is-good", "is-bad", "is-open")
+    return [
+        Judged(Claim(name, "7.a", topic, f"<{name}>", "06_leap", "t & u", threshold=0.5), interval)
+        for name, topic, interval in zip(names, ("x", "y", "x"), intervals, strict=True)
+    ]
+
+
+def test_numbers_have_as_many_digits_as_they_need():
+    assert text(Interval(9.75, 7.5, 12.083)) == "9.8 (7.5 to 12.1)"
+    assert text(Interval(-0.004, -0.25, 0.3)) == "0.00 (\N{MINUS SIGN}0.25 to 0.30)"
+    assert text(Interval(-7.0, -7.0, -7.0)) == "\N{MINUS SIGN}7.00"
+    assert text(Interval(3462.4, 2940.4, 3898.0)) == "3,462 (2,940 to 3,898)"
+    assert (plain(-0.25), plain(1000.0)) == ("\N{MINUS SIGN}0.25", "1,000")
+
+
+def test_tables_have_every_claim_and_lead_to_it(judged):
+    rows = BeautifulSoup(verdict_table(judged), "html.parser")
+    assert [row["id"] for row in rows.select("tr[id]")] == [
+        "claim-is-good", "claim-is-open", "claim-is-bad"
+    ], "by topic"  # fmt: skip
+    first = rows.select_one("#claim-is-good").get_text(" ")
+    assert "<is-good>" in first and "t & u" in first and "supported" in first
+    assert rows.select_one("#claim-is-bad a")["href"] == "06_leap.html"
+    summary = BeautifulSoup(topic_table(judged), "html.parser")
+    assert len(summary.select("tbody tr")) == 2
+    assert [link["href"] for link in summary.select("a")] == [
+        "#claim-is-good", "#claim-is-open", "#claim-is-bad"
+    ]  # fmt: skip
+    assert counts(judged) == {"supported": 1, "refuted": 1, "inconclusive": 1}
+
+
+def test_every_row_of_the_picture_ends_at_its_edge(judged):
+    figure, (ax,) = new_axes()
+    draw_verdicts(ax, judged)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["is good", "is open", "is bad"]
+    bars = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2]
+    ends = [max(abs(np.array(x))) for x in bars[:3]]
+    assert ends == pytest.approx([1, 1, 1]) and bars[0][0] > 0 > bars[2][1]
+    assert bars[1][0] < 0 < bars[1][1], "the inconclusive one crosses the line"
+    plt.close(figure)
+
+
+def test_the_comparison_counts_what_the_models_do():
+    assert claim_comparison._tokens_of_a_step() == {"dt": "3", "tt": "8", "leap": "1"}
+    # TT: map, mission and pose; six steps of an action and a reward, five poses of five numbers.
+    assert claim_comparison._calls() == {"dt": "1", "tt": str(1 + 6 * 2 + 5 * 6), "leap": "11"}
+    weights = claim_comparison._weights("book")
+    path = cell_runs("babyai-leap babyai-gotolocal-s7n5/expert")[0].result_path()
+    assert weights["leap"] == f"{read_json(path)['parameters'] / 1e3:,.0f}"
+    firsts = {method: int(value) for method, value in claim_comparison._firsts("book").items()}
+    assert max(firsts.values()) <= 7 <= sum(firsts.values())
+    maze = claim_comparison._success([claim_comparison.MAZE], "book")["leap"]
+    assert maze == text(
+        difference(("babyai-leap-maze babyai-gotoobjmaze-s7/expert",), (), "success")
+    )
+
+
+def test_a_share_is_kept_of_the_same_first_state(monkeypatch):
+    episodes = {
+        "loud": {0: np.array([5.0, 20.0]), 1: np.array([3.0, 3.0])},
+        "soft": {0: np.array([10.0, 20.0, 7.0]), 2: np.array([1.0])},
+    }
+    monkeypatch.setattr(claim_comparison, "episodes_of", lambda name, *_: episodes[name])
+    assert claim_comparison.kept_share("loud", "soft", "book").tolist() == [[50.0, 100.0]]
+
+
+def test_a_cell_that_was_not_run_says_so():
+    aspect = Aspect("a", "<b>", {"dt": "4 (3 to 5)"}, dict.fromkeys(MODELS, "06_leap"))
+    rows = BeautifulSoup(comparison_table([aspect]), "html.parser").select("tbody tr")
+    shown = [cell.get_text() for cell in rows[0].select("td")]
+    assert shown == ["<b>", "4(3\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}5)", "not run", "not run"]
