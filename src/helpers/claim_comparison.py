@@ -88,7 +88,7 @@ def comparison(profile: str) -> list[Aspect]:
          _success(LEVELS, profile), "06_leap"),
         ("compositional tasks", "success on missions of two parts never trained together, the two "
          "goals summed (%)", _of_cells(COMPOSED, profile), "06_leap"),
-        ("trajectory stitching", "success at the crossroads, whose best way is recorded in halves (%)",
+        ("trajectory stitching", "success at the crossroads, a way recorded in halves (%)",
          _of_cells(STITCHED, profile), "10_limits"),
         ("attention pattern", "entropy over its maximum, 1 is even attention (DT, TT: HalfCheetah "
          "medium; LEAP: GoToLocalS7N5)", _entropies(profile), "08_attention"),
