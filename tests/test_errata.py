@@ -133,7 +133,7 @@ def test_what_the_posts_errors_say():
 
 # --- the list ---
 
-CHAPTER = paths.ROOT / "notebooks" / "10_errata.md"
+CHAPTER = paths.ROOT / "notebooks" / "13_errata.md"
 
 
 def test_every_defect_is_on_the_page_and_every_number_is_computed_there():

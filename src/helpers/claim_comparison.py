@@ -40,7 +40,11 @@ LEVELS = tuple(
 )  # fmt: skip
 ROOM, MAZE = LEVELS[0], LEVELS[-1]
 COMPOSED = {"dt": "both-dt-sum babyai-part/expert", "leap": "both-leap-sum babyai-part/expert"}
-STITCHED = {"dt": "stitch-dt pointmaze/halves"}
+STITCHED = {
+    "dt": "cross-dt crossroads/halves",
+    "tt": "cross-tt-past crossroads/halves",
+    "leap": "cross-leap crossroads/halves",
+}
 SHAKEN = {
     "dt": ("shaken-dt-20 halfcheetah/medium", "dt halfcheetah/medium"),
     "tt": ("shaken-tt-narrow-20 halfcheetah/medium", "tt-narrow halfcheetah/medium"),
@@ -84,8 +88,8 @@ def comparison(profile: str) -> list[Aspect]:
          _success(LEVELS, profile), "06_leap"),
         ("compositional tasks", "success on missions of two parts never trained together, the two "
          "goals summed (%)", _of_cells(COMPOSED, profile), "06_leap"),
-        ("trajectory stitching", "success where the best way is recorded in halves (%)",
-         _of_cells(STITCHED, profile), "07_benchmarks"),
+        ("trajectory stitching", "success at the crossroads, a way recorded in halves (%)",
+         _of_cells(STITCHED, profile), "10_limits"),
         ("attention pattern", "entropy over its maximum, 1 is even attention (DT, TT: HalfCheetah "
          "medium; LEAP: GoToLocalS7N5)", _entropies(profile), "08_attention"),
         ("error propagation", "return kept when noise of 0.2 disturbs every torque (%, HalfCheetah "

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from helpers.agents import Agent
-from helpers.tasks import Task, get_task
+from helpers.tasks import Task
 
 CHUNK = 25
 """Episodes that step together. Fixed, because rounding depends on the batch: with it, the returns
@@ -94,7 +94,7 @@ def evaluate(
     wanted = task.target_return if targets is None else targets
     per_episode = np.broadcast_to(np.asarray(wanted, np.float64), (len(seeds),))
     jobs = [
-        (make_agent, task.name, seeds[i : i + CHUNK], per_episode[i : i + CHUNK].copy())
+        (make_agent, task, seeds[i : i + CHUNK], per_episode[i : i + CHUNK].copy())
         for i in range(0, len(seeds), CHUNK)
     ]
     if workers == 1:
@@ -115,7 +115,7 @@ def evaluate(
 
 def _play(
     make_agent: MakeAgent,
-    task: str,
+    task: Task,
     seeds: list[int],
     targets: Float[np.ndarray, " n"],
     progress: bool,
@@ -123,7 +123,7 @@ def _play(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
     try:
-        return rollout(make_agent(targets), get_task(task), seeds, progress)
+        return rollout(make_agent(targets), task, seeds, progress)
     finally:
         torch.set_num_threads(threads)
 

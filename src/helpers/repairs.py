@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 
 from helpers import paths
 from helpers.agents import Agent, ElasticAgent
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval
-from helpers.data.catalogue import load_dataset
-from helpers.data.episodes import Dataset
+from helpers.data.catalogue import get_spec, load_dataset
+from helpers.data.collect import EpisodeMaker
+from helpers.data.episodes import Dataset, join
 from helpers.envs.crossroads import cell_of, is_open
 from helpers.envs.grids import grid_layout, unpack
 from helpers.envs.mazes import SIDE
 from helpers.evaluate import rollout
 from helpers.methods import METHODS
 from helpers.models.checkpoints import save_model
-from helpers.plotting import BACKGROUND, GRID, INK, QUIET
+from helpers.models.value_based import QLearner
+from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET
 from helpers.runs import Run, final_agent, load_experiments, returns_by_cell
 from helpers.tasks import Task, get_task
 
@@ -109,6 +112,65 @@ def untrained(run: Run) -> Agent:
     path = paths.WORK / "untrained" / f"{run.name}.safetensors"
     save_model(path, model, {})
     return final_agent(run, path)(np.array([task.target_return]))
+
+
+def draw_variants(
+    ax: Axes,
+    found: Mapping[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]],
+    dataset: str,
+    labels: Sequence[str],
+) -> None:
+    """One row a variant: mean success with its interval, below it a small mark for each model."""
+    styles = {variant.label: METHOD_STYLES[variant.style] for variant in VARIANTS}
+    for row, label in enumerate(labels):
+        if (label, dataset) not in found:
+            ax.text(2, row, "cannot be asked", va="center", color=QUIET, fontsize=8.5)
+            continue
+        values, look = found[label, dataset], styles[label]
+        interval = mean_interval(values)
+        ax.plot([interval.low, interval.high], [row - 0.1] * 2, color=look.colour, lw=2.4,
+                linestyle="-")  # fmt: skip
+        ax.plot(interval.score, row - 0.1, look.marker, ms=7, color=look.colour)
+        ax.plot(values.mean(axis=1), [row + 0.24] * len(values), look.marker, ms=4,
+                color=look.colour)  # fmt: skip
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(-4, 104), xlabel=f"success (%), {MAZES[dataset]}")
+    ax.grid(axis="x")
+    ax.grid(visible=False, axis="y")
+
+
+# --- the crossing of the point maze -------------------------------------------------------------
+
+PUSHES = {"east": (1.0, 0.0), "north": (0.0, 1.0)}
+"""Actions of the point maze, as far as they go."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What a value-based learner makes of the centre, for a ball that comes from the west."""
+
+    values: Mapping[str, float]
+    """Mean value of a full push, by its direction."""
+    push: Float[np.ndarray, " 2"]
+    """What its policy does there, on average: x and y."""
+
+
+def crossing_states(trips: int, reach: float = 0.4) -> Float[np.ndarray, "N 6"]:
+    """Observations within `reach` metres of the centre, on recorded trips from west to north."""
+    maker = EpisodeMaker(get_spec("pointmaze/west-north"))
+    seen = join([maker(k) for k in range(trips)]).observations
+    return seen[np.hypot(seen[:, 0], seen[:, 1]) < reach]
+
+
+@torch.inference_mode()
+def at_the_crossing(learner: QLearner, states: Float[np.ndarray, "N 6"]) -> Crossing:
+    """Values of pushing on and of turning, and what the learner's policy does instead."""
+    rows = torch.from_numpy(states).float()
+    values = {
+        name: float(learner.critics(rows, torch.tensor([push] * len(rows))).amin(dim=0).mean())
+        for name, push in PUSHES.items()
+    }
+    return Crossing(values, learner.act(rows).mean(dim=0).numpy())
 
 
 # --- the crossroads, cell by cell ---------------------------------------------------------------

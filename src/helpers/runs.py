@@ -28,9 +28,10 @@ from helpers import paths
 from helpers.analysis.statistics import mean_interval
 from helpers.data.cards import FINAL_SEED
 from helpers.data.catalogue import get_spec, known_hash
+from helpers.envs.shifts import check_shifts, shifted
 from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.names import look_up
-from helpers.tasks import get_task
+from helpers.tasks import Task, get_task
 
 SWEEP_SEED = 600_000
 PARTNERS = ("trained_by", "critic", "teacher")
@@ -58,6 +59,19 @@ class Evaluation:
     noise: float = 0.0
     """On the actions of the final evaluation and the sweep, of which the agent is not told:
     standard deviation as a fraction of half the range of each entry (`NoisyAgent`)."""
+    shifts: Mapping[str, Sequence[float | int]] = field(default_factory=dict)
+    """Factors of properties of the world (`envs.shifts.SHIFTS`), one changed at a time: in each
+    changed world the last checkpoint plays the first episodes of the final evaluation again."""
+    shift_episodes: int = 10
+    """In each changed world; at most `episodes`."""
+
+    def __post_init__(self) -> None:
+        check_shifts(self.shifts)
+        if self.shifts and not 1 <= self.shift_episodes <= self.episodes:
+            raise ValueError(
+                f"shift_episodes is {self.shift_episodes}; each needs a partner among the "
+                f"{self.episodes} episodes"
+            )
 
 
 @dataclass(frozen=True)
@@ -209,6 +223,10 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
         if what := unknown_fields(entry.get(key, {}), kind):
             raise BadFile(f"{path}: [{name}.{key}] has {what}")
+    try:
+        Evaluation(**entry.get("evaluation", {}))
+    except ValueError as error:
+        raise BadFile(f"{path}: [{name}.evaluation] {error}") from None
     given = {key: entry.get(key, {}) for key in options}
     given |= {key: entry.get(key, "") for key in words}
     given["lessons"] = _check_lessons(f"{path}: [{name}]", entry)
@@ -255,7 +273,10 @@ def smoke_version(run: Run) -> Run:
     """A run that exercises all of `run`'s code in seconds; its scores mean nothing."""
     sweep = run.evaluation.get("sweep", ())
     sweep = sweep[len(sweep) // 2 - 2 : len(sweep) // 2]  # from the middle: inside the data's range
+    shifts = {name: factors[:1] for name, factors in run.evaluation.get("shifts", {}).items()}
     small = {"episodes": 2, "checks": 1, "check_episodes": 1, "sweep": sweep, "sweep_episodes": 1}
+    if shifts:
+        small |= {"shifts": shifts, "shift_episodes": 1}
     widest = {"beam_width": 2, "horizon": 2, "context": 2} if run.method == "tt" else {}
     if "plan_every" in run.planner:
         widest["plan_every"] = 2
@@ -354,6 +375,7 @@ def execute(
     Raises:
         BadFile: the dataset is not there, or its content is not what the registry says.
         Diverged: the loss is not finite.
+        ValueError: the world of this task cannot be changed as `shifts` asks.
     """
     from helpers.evaluate import evaluate
 
@@ -368,6 +390,7 @@ def execute(
             command = f"python -m helpers run {getattr(run, name)}"
             raise BadFile(f"{needed}: not trained yet; `{command}`")
     play = partial(evaluate, task=task, workers=workers, progress=progress)
+    worlds = _changed_worlds(task, evaluation)  # before the training, since it may fail
     target = task.target_return if evaluation.target is None else evaluation.target
     if run.trained_by:
         trainer = run.trainer()
@@ -384,6 +407,11 @@ def execute(
     start = time.perf_counter()
     final = play(make, seeds=seeds, targets=target)
     seconds = time.perf_counter() - start
+    play_first = partial(play, make, seeds=seeds[: evaluation.shift_episodes], targets=target)
+    shifts = {
+        name: {factor: _rounded(play_first(task=world).returns) for factor, world in some.items()}
+        for name, some in worlds.items()
+    }
     sweep = {}
     if evaluation.sweep:
         count = evaluation.sweep_episodes
@@ -407,6 +435,7 @@ def execute(
         "best": _best(journal["checks"]),
         "checks": journal["checks"],
         "sweep": sweep,
+        "shifts": shifts,
         "history": journal["history"],
         "train_seconds": round(journal["seconds"], 1),
         "evaluation_seconds": round(seconds, 1),
@@ -414,6 +443,14 @@ def execute(
     }
     write_json(run.result_path(folder), result)
     return run.result_path(folder)
+
+
+def _changed_worlds(task: Task, evaluation: Evaluation) -> dict[str, dict[str, Task]]:
+    """The task in each world of `Evaluation.shifts`, by property and factor as a result has it."""
+    return {
+        name: {f"{factor:g}": shifted(task, name, factor) for factor in factors}
+        for name, factors in evaluation.shifts.items()
+    }
 
 
 def final_agent(

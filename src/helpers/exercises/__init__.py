@@ -18,6 +18,7 @@ from helpers.exercises.data import (
     check_update_matrix,
 )
 from helpers.exercises.errors import check_attention_share, check_per_step, check_window_mask
+from helpers.exercises.limits import check_bet_chance, check_earned, check_kept_share
 from helpers.exercises.measures import (
     check_flattery,
     check_interquartile_mean,
@@ -44,12 +45,15 @@ __all__ = [
     "check_attention_share",
     "check_best_episodes",
     "check_best_with_prize",
+    "check_bet_chance",
     "check_cached_mask",
     "check_conditional_policy",
+    "check_earned",
     "check_flattery",
     "check_gibbs_iteration",
     "check_interleave",
     "check_interquartile_mean",
+    "check_kept_share",
     "check_knock_out",
     "check_lift",
     "check_moved",
