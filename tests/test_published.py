@@ -100,6 +100,7 @@ def test_the_posts_table_is_judged():
     # One game makes LEAP's mean.
     assert "without Breakout 43.2 (CQL 72.6)" in cells["LEAP", "atari"].explanation
     assert cells["LEAP", "atari"].explanation.endswith("on Breakout")
+    assert cells["CQL", "atari"].explanation.startswith("without Breakout 72.6; highest")
     assert cells["CQL", "atari"].explanation.endswith("on Qbert and Pong")
     # The nine locomotion sets of table 2, not the Hopper scores of table 7 as well.
     assert "CQL has 63.9 (v0)" in cells["CQL", "locomotion"].explanation
@@ -136,6 +137,8 @@ def test_bad_files_are_told(copied, old, new, message):
 def test_unknown_publications_and_missing_scores(copied):
     with pytest.raises(UnknownName, match="unknown publication 'DT'"):
         scores("DT")
+    with pytest.raises(BadFile, match=r"CQL is in the tables \['delayed', .*; name one"):
+        mean("dt", "CQL", LOCOMOTION)
     with pytest.raises(BadFile, match=r"TT \(\+Q\) has no score on \['antmaze-umaze-diverse'\]"):
         mean("antmaze", "TT (+Q)", MAZES)
 

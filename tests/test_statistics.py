@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from helpers.analysis.statistics import (
+    difference_interval,
     improvement_interval,
     iqm_interval,
     mean_interval,
@@ -73,3 +74,26 @@ def test_episodes_of_one_model_are_not_evidence_about_the_method():
     seeds = rng.normal(size=(4, 1))
     one = mean_interval(seeds + 0.01 * rng.normal(size=(4, 200)))
     assert one.high - one.low > 0.5
+
+
+def test_a_difference_resamples_both_methods_on_their_own():
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.normal(5.0, size=(3, 40)), rng.normal(3.0, size=(2, 20))
+    interval = difference_interval(ours, theirs)
+    assert interval.score == pytest.approx(ours.mean() - theirs.mean())
+    assert interval.low < interval.score < interval.high
+    # Seed 0 of both happens to be lucky: were they resampled together, nothing would be uncertain.
+    luck = np.array([[1.0], [0.0]]) * np.ones((2, 5))
+    together = difference_interval(luck, luck)
+    assert together.score == 0 and together.low == -1.0 and together.high == 1.0
+
+
+def test_differences_cover_the_truth_about_as_often_as_they_say():
+    """Six models against four of another method, whose episodes vary as much as models do."""
+    rng, hits = np.random.default_rng(4), 0
+    for _ in range(100):
+        ours = rng.normal(size=(6, 1)) + rng.normal(size=(6, 30))
+        theirs = rng.normal(size=(4, 1)) + rng.normal(size=(4, 30))
+        interval = difference_interval(ours, theirs)
+        hits += interval.low <= 0.0 <= interval.high
+    assert 0.8 <= hits / 100 <= 1.0

@@ -90,13 +90,17 @@ def mean(name: str, method: str, tasks: Sequence[str], table: str | None = None)
     """Mean score of a method over exactly these tasks.
 
     Raises:
-        BadFile: one of them is missing; a mean over others would be another number.
+        BadFile: one of them is missing, or is in several tables and none was named; a mean over
+            others would be another number.
     """
     rows = scores(name)
     rows = rows[(rows["method"] == method) & rows["task"].isin(tasks)]
     rows = rows if table is None else rows[rows["table"] == table]
     if missing := sorted(set(tasks) - set(rows["task"])):
         raise BadFile(f"data/published/{name}.csv: {method} has no score on {missing}")
+    if rows["task"].duplicated().any():
+        tables = sorted(set(rows["table"]))
+        raise BadFile(f"data/published/{name}.csv: {method} is in the tables {tables}; name one")
     return float(rows["score"].mean())
 
 
@@ -234,8 +238,9 @@ def _atari(method: str, printed: str) -> PostCell:
     rest = games.drop(columns="Breakout").mean(axis=1)
     first = games.loc[["BC", "CQL", "DT", "LEAP"]].idxmax()
     won = [game for game in GAMES if first[game] == method]
+    rival = "" if method == "CQL" else f" (CQL {rest['CQL']:.1f})"
     why = (
-        f"without Breakout {rest[method]:.1f} (CQL {rest['CQL']:.1f}); highest of the four on "
+        f"without Breakout {rest[method]:.1f}{rival}; highest of the four on "
         f"{' and '.join(won) or 'no game'}"
     )
     return _judged(method, "atari", printed, float(ours.mean()), why)

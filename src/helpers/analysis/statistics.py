@@ -33,12 +33,32 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     speaks of that one model only.
     """
     values = np.asarray(values, float)
-    seeds, episodes = values.shape
+    return percentile_interval(values.mean(), _mean_draws(values, np.random.default_rng(seed)))
+
+
+def difference_interval(
+    ours: Float[np.ndarray, "seeds episodes"],
+    theirs: Float[np.ndarray, "others plays"],
+    seed: int = 0,
+) -> Interval:
+    """Difference of two methods' means, ours minus theirs, with a two-level bootstrap interval.
+
+    Both are resampled on their own: seed 0 of one method has nothing in common with seed 0 of
+    another, and they may have different numbers of seeds.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     rng = np.random.default_rng(seed)
+    draws = _mean_draws(ours, rng) - _mean_draws(theirs, rng)
+    return percentile_interval(ours.mean() - theirs.mean(), draws)
+
+
+def _mean_draws(
+    values: Float[np.ndarray, "seeds episodes"], rng: np.random.Generator
+) -> Float[np.ndarray, " resamples"]:
+    seeds, episodes = values.shape
     rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
     columns = rng.integers(episodes, size=(RESAMPLES, seeds, episodes))
-    means = values[rows, columns].mean(axis=(1, 2))
-    return percentile_interval(values.mean(), means)
+    return values[rows, columns].mean(axis=(1, 2))
 
 
 def slope_interval(
