@@ -76,7 +76,7 @@ def cost_table(cells: Mapping[str, Cells]) -> pd.DataFrame:
     for key, kind in KINDS.items():
         for entry in kind.entries:
             own = [cell for (label, _), cell in cells[key].items() if label == entry.label]
-            if any(cell.minutes.any() for cell in own):  # else it plays the models of another row
+            if own and entry.label in ROWS:
                 table.setdefault(entry.label, {})[kind.title] = _cost(own)
     order = [label for label in ROWS if label in table]
     return pd.DataFrame.from_dict(table, orient="index").loc[order].fillna(MISSING)
