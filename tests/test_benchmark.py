@@ -19,7 +19,6 @@ from helpers.benchmark import (
     model_scores,
     ranking,
     side,
-    to_scores,
 )
 from helpers.benchmark_pictures import draw_gains, draw_methods, draw_profiles
 from helpers.benchmark_tables import (
@@ -91,11 +90,11 @@ def test_every_cell_is_declared_with_the_seeds_of_the_benchmark():
 
 def test_a_success_counts_whatever_it_was_paid():
     returns = np.array([[0.0, 0.3, 0.98]])
-    assert to_scores(get_task("babyai-pickuploc"), returns).tolist() == [[0.0, 100.0, 100.0]]
-    assert to_scores(get_task("key-to-door"), returns[:, :1]).tolist() == [[0.0]]
-    assert to_scores(get_task("pointmaze"), np.array([1.0])) == 100.0
+    assert get_task("babyai-pickuploc").score(returns).tolist() == [[0.0, 100.0, 100.0]]
+    assert get_task("key-to-door").score(returns[:, :1]).tolist() == [[0.0]]
+    assert get_task("pointmaze").score(np.array([1.0])) == 100.0
     low, high = get_task("halfcheetah").reference_scores
-    assert np.allclose(to_scores(get_task("halfcheetah"), np.array([low, high])), [0, 100])
+    assert np.allclose(get_task("halfcheetah").score(np.array([low, high])), [0, 100])
 
 
 def test_the_datas_score_is_the_registrys_mean():
@@ -275,6 +274,7 @@ def test_a_row_a_method_and_a_word_where_there_is_none(cells):
     found = column(cells, "halfcheetah/medium-replay")
     draw_methods(ax, found, ["BC", "TT", "DT"], episodes=True, hollow={"DT": 7.0, "X": 9.0})
     assert [label.get_text() for label in ax.get_yticklabels()] == ["BC", "TT", "DT"]
+    assert ax.yaxis_inverted(), "the first row is on top"
     assert [(t.get_text(), t.get_position()[1]) for t in ax.texts] == [("not run", 1)]
     diamonds = [line for line in ax.lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in diamonds] == [7.0]

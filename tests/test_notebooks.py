@@ -29,6 +29,16 @@ def test_a_chapter_runs_in_smoke(executed, source):
     assert "Passed unknown parameter" not in str(notebook)
 
 
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
+def test_a_number_of_the_text_has_one_source(executed, source):
+    """A second value under the name of a glued one stops the build of the site, minutes later."""
+    outputs = [output for cell in executed[source.stem].cells for output in cell.get("outputs", [])]
+    names = [output.get("metadata", {}).get("scrapbook", {}).get("name") for output in outputs]
+    glued = [name for name in names if name]
+    assert glued, "no number of the text comes from the code"
+    assert len(set(glued)) == len(glued), sorted({n for n in glued if glued.count(n) > 1})
+
+
 @pytest.mark.parametrize("source", LESSONS, ids=lambda path: path.stem)
 def test_solutions_are_executed_and_checked(executed, source):
     written = [c for c in jupytext.read(source).cells if "solution" in c.metadata.get("tags", [])]

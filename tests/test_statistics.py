@@ -5,11 +5,13 @@ import pytest
 from scipy import stats
 
 from helpers.analysis.statistics import (
+    Interval,
     difference_interval,
     improvement_interval,
     iqm_interval,
     mean_interval,
     performance_profile,
+    side,
 )
 
 
@@ -97,3 +99,20 @@ def test_differences_cover_the_truth_about_as_often_as_they_say():
         interval = difference_interval(ours, theirs)
         hits += interval.low <= 0.0 <= interval.high
     assert 0.8 <= hits / 100 <= 1.0
+
+
+def test_an_interval_is_written_by_one_format():
+    found = Interval(41.46, -0.04, 4300.0)
+    assert f"{found:z.1f}" == "41.5 (0.0 to 4300.0)"
+    assert f"{found:+,.0f}" == "+41 (-0 to +4,300)"
+    assert f"{found}" == str(found) == "41 (-0 to 4,300)"
+
+
+def test_an_interval_takes_sides_as_a_whole():
+    assert [side(Interval(2.0, 1.0, 3.0), zero) for zero in (0.5, 1.0, 2.0, 3.0, 3.5)] == [
+        1,
+        0,
+        0,
+        0,
+        -1,
+    ]

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from helpers.analysis.statistics import Interval, Scores, difference_interval, mean_interval
+from helpers.analysis.statistics import (
+    Interval,
+    Scores,
+    difference_interval,
+    mean_interval,
+    side,
+)
 from helpers.data.catalogue import get_spec, registry
 from helpers.files import BadFile
 from helpers.runs import Run, load_experiments, obtain
@@ -118,7 +124,7 @@ class Cell:
     @cached_property
     def scores(self) -> Float[np.ndarray, "seeds episodes"]:
         """Scores of the last checkpoints' episodes."""
-        return to_scores(self.task, np.array([result["returns"] for result in self.results]))
+        return self.task.score(np.array([result["returns"] for result in self.results]))
 
     @property
     def models(self) -> Float[np.ndarray, " _models"]:
@@ -136,7 +142,7 @@ class Cell:
         """Scores of the evaluations during training, the last step included; may have size 0."""
         rows = [[check["returns"] for check in r["checks"]] for r in self.results]
         values = np.array(rows, float) if any(map(any, rows)) else np.zeros((len(rows), 0, 0))
-        return to_scores(self.task, values)
+        return self.task.score(values)
 
     @property
     def best(self) -> float | None:
@@ -151,14 +157,6 @@ class Cell:
 
 Cells = dict[tuple[str, str], Cell]
 """By label of the method and id of the set."""
-
-
-def to_scores(task: Task, returns: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Percent of successes in a grid, which pays for nothing else; D4RL's score elsewhere.
-
-    PointMaze pays 1 for a success, and its reference returns are 0 and 1: percent again.
-    """
-    return 100.0 * (returns > 0) if task.layout else task.normalised_score(returns)
 
 
 def load_cells(kind: Kind, profile: str) -> Cells:
@@ -219,11 +217,6 @@ def data_score(dataset: str) -> float:
 
 
 # --- comparisons -------------------------------------------------------------------------------
-
-
-def side(interval: Interval, zero: float = 0.0) -> int:
-    """1 if the whole interval lies above zero, -1 if below, 0 if it does not tell."""
-    return 1 if interval.low > zero else -1 if interval.high < zero else 0
 
 
 def compare(ours: Cell, theirs: Cell) -> Interval:

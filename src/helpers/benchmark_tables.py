@@ -19,8 +19,7 @@ ROWS = ("BC", "10% BC", "filtered BC", "IQL", "CQL", "DT", "TT", "LEAP")
 
 def text(interval: Interval, digits: int = 1) -> str:
     """Such as 41.5 (41.0 to 42.0)."""
-    numbers = (f"{x:z.{digits}f}" for x in (interval.score, interval.low, interval.high))
-    return "{} ({} to {})".format(*numbers).replace("-", "\N{MINUS SIGN}")
+    return f"{interval:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def listed(names: Sequence[str], nothing: str = "none") -> str:

@@ -46,7 +46,6 @@ def scores(name: str) -> pd.DataFrame:
     look_up(dict.fromkeys(NAMES), name, "publication")
     path = paths.DATA / "published" / f"{name}.csv"
     table = _read(path, COLUMNS)
-    seen: set[tuple[str, ...]] = set()
     for line, row in enumerate(table.itertuples(index=False), start=2):
         for field in ("score", "spread"):
             value = getattr(row, field)
@@ -59,10 +58,7 @@ def scores(name: str) -> pd.DataFrame:
             )
         if not row.source:
             raise BadFile(f"{path}, line {line}: no source; say where {row.score} was published")
-        key = (row.table, row.method, row.task)
-        if key in seen:
-            raise BadFile(f"{path}, line {line}: {key} is there twice; keep one")
-        seen.add(key)
+    _refuse_doubles(path, table[["table", "method", "task"]])
     return table.assign(score=table["score"].astype(float), spread=pd.to_numeric(table["spread"]))
 
 
@@ -77,6 +73,14 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if list(table.columns) != list(columns):
         raise BadFile(f"{path}: columns are {list(table.columns)}; expected {list(columns)}")
     return table
+
+
+def _refuse_doubles(path: Path, keys: pd.DataFrame) -> None:
+    """Each line says something else; BadFile names the first that does not."""
+    if (again := keys.duplicated()).any():
+        at = int(again.argmax())
+        key = tuple(keys.iloc[at])
+        raise BadFile(f"{path}, line {at + 2}: {key} is there twice; keep one")
 
 
 def _is_number(text: str) -> bool:
@@ -151,7 +155,6 @@ def post_figures() -> pd.DataFrame:
     """
     path = paths.DATA / "published" / "post_figures.csv"
     table = _read(path, FIGURE_COLUMNS)
-    seen: set[tuple[str, ...]] = set()
     for line, row in enumerate(table.itertuples(index=False), start=2):
         for field, text in (("value", row.value), ("at", row.at or "0")):
             if not _is_number(text):
@@ -159,10 +162,7 @@ def post_figures() -> pd.DataFrame:
         for field in ("figure", "quantity", "unit", "how"):
             if not getattr(row, field):
                 raise BadFile(f"{path}, line {line}: {field} is empty; say what {row.value} is")
-        key = (row.figure, row.quantity, row.at)
-        if key in seen:
-            raise BadFile(f"{path}, line {line}: {key} is there twice; keep one")
-        seen.add(key)
+    _refuse_doubles(path, table[["figure", "quantity", "at"]])
     return table.assign(value=table["value"].astype(float), at=pd.to_numeric(table["at"]))
 
 

@@ -624,9 +624,7 @@ def results_table(experiments: dict[str, list[Run]] | None = None) -> list[dict[
     for (experiment, task_name, dataset, count, method), results in sorted(groups.items()):
         task = get_task(task_name)
         returns = np.array([result["returns"] for result in results])
-        metrics = {"return": returns, "score": task.normalised_score(returns)}
-        if task.layout:  # a reward is paid for a success and for nothing else
-            metrics = {"return": returns, "success": 100.0 * (returns > 0)}
+        metrics = {"return": returns, "success" if task.layout else "score": task.score(returns)}
         for metric, values in metrics.items():
             interval = mean_interval(values)
             rows.append(

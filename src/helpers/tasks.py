@@ -79,6 +79,13 @@ class Task:
         low, high = self.reference_scores
         return 100.0 * (episode_return - low) / (high - low)
 
+    def score(self, returns: np.ndarray) -> np.ndarray:
+        """100 for a success in a grid, which pays for nothing else; D4RL's score elsewhere.
+
+        PointMaze pays 1 for a success, and its reference returns are 0 and 1: the same again.
+        """
+        return 100.0 * (returns > 0) if self.layout else self.normalised_score(returns)
+
 
 class RewardAtEnd(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     """Pays the sum of all rewards with the last step of an episode and 0 before.

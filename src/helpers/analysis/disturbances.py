@@ -126,22 +126,38 @@ class RecordedActions:
         self.playing = self.playing[rows]
 
 
-class _WatchedAgent(_WrappedAgent):
-    """Remembers what the agent saw and did at each step; NaN for episodes that have ended."""
+class WatchedAgent(_WrappedAgent):
+    """Remembers what the agent saw and did at each step."""
 
     def reset(self, n: int) -> None:
-        """Begin `n` episodes."""
+        """Begin `n` episodes, and forget those before."""
         super().reset(n)
-        self.seen: list[Float[np.ndarray, "n S"]] = []
-        self.done: list[Float[np.ndarray, "n A"]] = []
+        self.log: list[tuple[Int[np.ndarray, " _m"], Real[np.ndarray, "_m S"], Actions]] = []
+        """Episodes that were still played, what they saw and what was done."""
 
     def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """The agent's actions."""
         actions = self.agent.act(observations)
-        for log, rows in ((self.seen, observations), (self.done, actions)):
-            log.append(np.full((self.n, rows.shape[1]), np.nan, rows.dtype))
-            log[-1][self.playing] = rows
+        # A copy: whoever plays uses the array again.
+        self.log.append((self.playing, observations.copy(), actions))
         return actions
+
+    def seen(self) -> Float[np.ndarray, "n steps S"]:
+        """Observations; NaN behind the end of an episode."""
+        return self._padded([(playing, seen) for playing, seen, _ in self.log])
+
+    def done(self) -> Float[np.ndarray, "n steps A"]:
+        """Actions; NaN behind the end of an episode."""
+        return self._padded([(playing, done) for playing, _, done in self.log])
+
+    def _padded(
+        self, log: list[tuple[Int[np.ndarray, " _m"], Float[np.ndarray, "_m X"]]]
+    ) -> Float[np.ndarray, "n steps X"]:
+        first = log[0][1]
+        padded = np.full((self.n, len(log), first.shape[1]), np.nan, first.dtype)
+        for step, (playing, rows) in enumerate(log):
+            padded[playing, step] = rows
+        return padded
 
 
 @dataclass(frozen=True)
@@ -162,10 +178,9 @@ def watch(agent: Agent, task: Task, seeds: list[int], steps: int) -> Watched:
         seeds: environment seeds.
         steps: how many to play.
     """
-    watched = _WatchedAgent(agent)
+    watched = WatchedAgent(agent)
     played = rollout(watched, replace(task, horizon=steps), seeds)
-    seen, done = (np.stack(log, axis=1) for log in (watched.seen, watched.done))
-    return Watched(seen, done, played.returns)
+    return Watched(watched.seen(), watched.done(), played.returns)
 
 
 @dataclass(frozen=True)
@@ -213,9 +228,9 @@ def divergence(
     returns, seen = [], []
     for std in (0.0, kick):
         agent = make_agent(np.full(len(seeds), float(task.target_return)))
-        watched = _WatchedAgent(NoisyAgent(agent, box, std, seed=seed, only_step=kick_step))
+        watched = WatchedAgent(NoisyAgent(agent, box, std, seed=seed, only_step=kick_step))
         returns.append(rollout(watched, short, seeds).returns)
-        seen.append(np.stack(watched.seen, axis=1))
+        seen.append(watched.seen())
     both = min(play.shape[1] for play in seen)
     distances = np.full((len(seeds), steps), np.nan)
     distances[:, :both] = root_mean_square((seen[1][:, :both] - seen[0][:, :both]) / scale)

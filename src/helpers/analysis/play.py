@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from helpers.agents import Actions, DecisionAgent
+from helpers.agents import DecisionAgent
+from helpers.analysis.disturbances import WatchedAgent
 from helpers.evaluate import rollout
 from helpers.models.decision import DecisionTransformer
 from helpers.tasks import Task
@@ -38,24 +39,6 @@ class Played:
         return {**numbers, "timesteps": torch.from_numpy(rows).expand(len(self.rewards), -1)}
 
 
-class _Diary(DecisionAgent):
-    """Notes what it sees and does."""
-
-    def reset(self, n: int) -> None:
-        """Begin `n` episodes and a new page."""
-        super().reset(n)
-        self.seen: list[Real[np.ndarray, "n S"]] = []
-        self.done: list[Actions] = []
-
-    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
-        """The actions, noted."""
-        # As the model is given them; the simulator's are doubles, and the array is used again.
-        precise = observations.dtype.kind == "f"
-        self.seen.append(observations.astype(np.float32 if precise else observations.dtype))
-        self.done.append(super().act(observations))
-        return self.done[-1]
-
-
 def play_and_note(
     model: DecisionTransformer, task: Task, seeds: list[int], target: float
 ) -> Played:
@@ -64,17 +47,20 @@ def play_and_note(
     Raises:
         ValueError: episodes of different lengths, which do not fit into one table.
     """
-    agent = _Diary(model, np.full(len(seeds), target))
-    played = rollout(agent, task, seeds)
+    agent = DecisionAgent(model, np.full(len(seeds), target))
+    watched = WatchedAgent(agent)
+    played = rollout(watched, task, seeds)
     steps = int(played.lengths.max())
     if (played.lengths != steps).any():
         raise ValueError(
             f"{task.name}: episodes have {played.lengths.min()} to {steps} steps; play a task "
             "whose episodes all last to its time limit"
         )
+    seen = np.stack([rows for _, rows, _ in watched.log], axis=1)
     return Played(
         returns_to_go=agent.returns_to_go[:, :steps].numpy(),
-        observations=np.stack(agent.seen, axis=1),
-        actions=np.stack(agent.done, axis=1),
+        # As the model was given them; the simulator's are doubles.
+        observations=seen.astype(np.float32) if seen.dtype.kind == "f" else seen,
+        actions=np.stack([done for _, _, done in watched.log], axis=1),
         rewards=played.rewards[:, :steps],
     )

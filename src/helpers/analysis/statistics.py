@@ -22,7 +22,17 @@ class Interval:
 
     def __str__(self) -> str:
         """Such as 4,870 (4,790 to 4,930)."""
-        return f"{self.score:,.0f} ({self.low:,.0f} to {self.high:,.0f})"
+        return f"{self:,.0f}"
+
+    def __format__(self, spec: str) -> str:
+        """All three numbers by one format: `f"{interval:.1f}"` such as 41.5 (41.0 to 42.0)."""
+        spec = spec or ",.0f"
+        return f"{self.score:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+def side(interval: Interval, zero: float = 0.0) -> int:
+    """1 if the whole interval lies above zero, -1 if below, 0 if it does not tell."""
+    return 1 if interval.low > zero else -1 if interval.high < zero else 0
 
 
 def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) -> Interval:
