@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from helpers import paths
 from helpers.data import collect as collecting
+from helpers.data import storage
 from helpers.data.cards import FINAL_SEED, describe
 from helpers.data.catalogue import DATASETS, DatasetSpec, load_dataset, registry
 from helpers.data.collect import collect, collect_episodes
@@ -150,6 +152,22 @@ def test_a_cut_or_altered_file_is_refused(work):
     path.unlink()
     with pytest.raises(BadFile, match="no such file"):
         read_minari(folder, CHEETAH)
+
+
+def test_a_set_that_two_open_at_once_is_laid_out_once(work, monkeypatch):
+    write_minari(work / "a-v0", tiny(), CHEETAH, "a-v0", {})
+    lay, calls = storage._lay_end_to_end, []
+
+    def slowly(*given):
+        calls.append(given)
+        time.sleep(0.3)
+        lay(*given)
+
+    monkeypatch.setattr(storage, "_lay_end_to_end", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        opened = list(pool.map(lambda _: storage.open_minari(work / "a-v0", CHEETAH), range(2)))
+    assert len(calls) == 1
+    assert {data.content_hash() for data in opened} == {tiny().content_hash()}
 
 
 @pytest.mark.parametrize("field", ["observations", "actions", "rewards"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 from helpers import paths
@@ -153,7 +154,8 @@ def read_minari(folder: Path, task: Task) -> Dataset:
 def open_minari(folder: Path, task: Task) -> Dataset:
     """As `read_minari`, but memory-mapped: arrays are files, read where they are looked at.
 
-    The files are made on the first call, under data/.work/arrays, and again when the set changes.
+    The files are made on the first call, under data/.work/arrays, and again when the set changes;
+    of several processes that open it at once, the others wait for the first.
 
     Raises:
         BadFile: as `read_minari`.
@@ -165,11 +167,20 @@ def open_minari(folder: Path, task: Task) -> Dataset:
     stamp = {"source": str(main), "bytes": status.st_size, "changed": status.st_mtime_ns,
              "task": task.name}  # fmt: skip
     arrays = paths.WORK / "arrays" / dataset_name(folder)
-    if not (arrays / "stamp.json").exists() or read_json(arrays / "stamp.json") != stamp:
-        with replacing_folder(arrays) as temporary:
-            _lay_end_to_end(folder, task, temporary)
-            write_json(temporary / "stamp.json", stamp)
+    if not _stamped(arrays, stamp):
+        arrays.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(arrays.parent / f".{arrays.name}.lock"):
+            if not _stamped(arrays, stamp):
+                with replacing_folder(arrays) as temporary:
+                    _lay_end_to_end(folder, task, temporary)
+                    write_json(temporary / "stamp.json", stamp)
     return Dataset(**{name: _mapped(arrays, name) for name in Dataset.__dataclass_fields__})
+
+
+def _stamped(arrays: Path, stamp: dict[str, Any]) -> bool:
+    """Whether these arrays were made from the very file that the stamp describes."""
+    path = arrays / "stamp.json"
+    return path.exists() and read_json(path) == stamp
 
 
 def dataset_name(folder: Path) -> str:
