@@ -32,9 +32,9 @@ from helpers.benchmark_tables import (
     text,
 )
 from helpers.data.catalogue import get_spec
+from helpers.experiments import Run, load_experiments
 from helpers.files import BadFile
 from helpers.plotting import METHOD_STYLES
-from helpers.runs import Run, load_experiments
 from helpers.tasks import get_task
 
 

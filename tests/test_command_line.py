@@ -43,7 +43,7 @@ def test_the_shell_sees_the_status():
 
 def test_a_run_without_its_dataset_names_the_command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(paths, "DATASETS", tmp_path)
-    monkeypatch.setattr("helpers.runs.Run.state", lambda self: "missing")
+    monkeypatch.setattr("helpers.experiments.Run.state", lambda self: "missing")
     assert call(monkeypatch, "run", "dt", "--only", "medium-s0") == 1
     assert "python -m helpers collect halfcheetah/medium" in capsys.readouterr().err
 

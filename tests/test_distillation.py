@@ -76,7 +76,8 @@ def test_seeds_of_lessons_are_nobody_elses():
 @pytest.mark.parametrize("name", ["cross-qdt", "cross-ttq", "distilled"])
 def test_runs_with_partners_go_through_in_smoke(name, monkeypatch, tmp_path):
     from helpers import paths
-    from helpers.runs import load_experiments, obtain
+    from helpers.experiments import load_experiments
+    from helpers.runs import obtain
 
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     run = load_experiments()[name][0]

@@ -10,12 +10,13 @@ from helpers import paths
 from helpers.data.catalogue import load_dataset
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import best_episodes
+from helpers.experiments import load_experiments, smoke_version
 from helpers.files import BadFile, read_json, write_arrays
 from helpers.methods import METHODS
 from helpers.models import imitation
 from helpers.models.checkpoints import load_model, save_model
 from helpers.models.imitation import ClonedPolicy, ImitationConfig, imitation_loss
-from helpers.runs import execute, load_experiments, smoke_version
+from helpers.runs import execute
 from helpers.tasks import get_task
 from helpers.train import TrainConfig, train
 

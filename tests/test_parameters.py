@@ -39,11 +39,11 @@ CHAPTERS = book.chapters()
     ],
 )
 def test_wrong_values_are_named_with_what_is_accepted(monkeypatch, experiment, values, message):
-    from helpers.runs import Run
+    from helpers.experiments import Run
 
     runs = [Run("x", task, f"{task}/x", "dt", seed)
             for task, seed in (("halfcheetah", 0), ("halfcheetah", 1), ("gamble", 0))]  # fmt: skip
-    monkeypatch.setattr("helpers.runs.load_experiments", lambda: {"x": runs})
+    monkeypatch.setattr("helpers.experiments.load_experiments", lambda: {"x": runs})
     with pytest.raises(WrongParameter, match=f"^parameter {message}"):
         check_parameters(experiment, accepted={"level": [1, 2]}, **values)
     right = {"profile": "book", "seed": 0, "task": "gamble", "level": 2}

@@ -9,9 +9,10 @@ import pytest
 from helpers import __main__ as command_line
 from helpers import paths, recheck
 from helpers.data import catalogue
+from helpers.experiments import load_experiments, smoke_version
 from helpers.files import BadFile, read_json, write_json
 from helpers.recheck import Recheck
-from helpers.runs import execute, load_experiments, smoke_version
+from helpers.runs import execute
 
 
 def test_a_sample_of_the_committed_results_is_reproduced(monkeypatch, capsys, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from helpers.agents import ElasticAgent
 from helpers.data.catalogue import load_dataset
 from helpers.envs.crossroads import cell_of
+from helpers.experiments import load_experiments
 from helpers.models.elastic import make_elastic
 from helpers.models.value_based import make_iql
 from helpers.repairs import (
@@ -25,7 +26,6 @@ from helpers.repairs import (
     unpaid,
     untrained,
 )
-from helpers.runs import load_experiments
 from helpers.tasks import get_task
 
 CROSS, BALL = MAZES

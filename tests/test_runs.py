@@ -7,20 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from helpers import paths, runs
+from helpers import experiments, paths, runs
 from helpers.data import catalogue
+from helpers.experiments import Evaluation, Run, load_experiments, smoke_version
 from helpers.files import BadFile, read_json, sha256, write_json
 from helpers.models.decision import load_decision
 from helpers.names import UnknownName
-from helpers.runs import (
-    Evaluation,
-    Run,
-    execute,
-    load_experiments,
-    obtain,
-    results_table,
-    smoke_version,
-)
+from helpers.runs import execute, obtain, results_table
 from helpers.tasks import TASKS, get_task
 
 ENTRY = """
@@ -264,7 +257,9 @@ def planned(tmp_path, monkeypatch):
     first = Run("tt", **same, **shape)
     greedy = {"beam_width": 1, "expansions": 1, "temperature": 0.0}
     second = Run("tt-greedy", **same, **shape, planner=greedy, trained_by="tt")
-    monkeypatch.setattr(runs, "load_experiments", lambda: {"tt": [first], "tt-greedy": [second]})
+    monkeypatch.setattr(
+        experiments, "load_experiments", lambda: {"tt": [first], "tt-greedy": [second]}
+    )
     return [small_planner(smoke_version(run)) for run in (first, second)]
 
 
@@ -304,9 +299,9 @@ def test_smoke_widens_no_search():
 def test_the_trainer_is_part_of_the_identity(planned, monkeypatch):
     _, second = planned
     before = second.identity("x")
-    (first,) = runs.load_experiments()["tt"]
+    (first,) = experiments.load_experiments()["tt"]
     changed = dataclasses.replace(first, train={"steps": 7})
-    monkeypatch.setattr(runs, "load_experiments", lambda: {"tt": [changed]})
+    monkeypatch.setattr(experiments, "load_experiments", lambda: {"tt": [changed]})
     assert second.identity("x") != before
     stranger = dataclasses.replace(second, seed=5)
     with pytest.raises(BadFile, match=r"with seed 5 of \[tt\] \(trained_by\), which has no"):
@@ -402,12 +397,12 @@ def test_partners_are_part_of_the_identity_and_come_first(monkeypatch):
     critic = Run("q", method="iql", **cell)
     with_critic = Run("x", method="dt", critic="q", **cell)
     without = Run("x", method="dt", **cell)
-    monkeypatch.setattr(runs, "load_experiments", lambda: {"q": [critic]})
+    monkeypatch.setattr(experiments, "load_experiments", lambda: {"q": [critic]})
     before = with_critic.identity("data")
     assert before != without.identity("data")
     assert (with_critic.depth, without.depth) == (1, 0)
     changed = dataclasses.replace(critic, model={"expectile": 0.9})
-    monkeypatch.setattr(runs, "load_experiments", lambda: {"q": [changed]})
+    monkeypatch.setattr(experiments, "load_experiments", lambda: {"q": [changed]})
     assert with_critic.identity("data") != before
     with pytest.raises(BadFile, match=r"\[q\] \(critic\), which has no such run"):
         dataclasses.replace(with_critic, seed=3).identity("data")

@@ -10,9 +10,10 @@ from test_disturbances import CHEETAH, Steady
 from helpers import paths
 from helpers.envs.shifts import SHIFTS, Shifted, check_shifts, shifted
 from helpers.evaluate import evaluate, rollout
+from helpers.experiments import Evaluation, load_experiments, smoke_version
 from helpers.files import BadFile, read_json
 from helpers.names import UnknownName
-from helpers.runs import Evaluation, execute, load_experiments, smoke_version
+from helpers.runs import execute
 from helpers.tasks import get_task
 
 

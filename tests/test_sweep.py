@@ -14,8 +14,8 @@ import pytest
 
 from helpers import __main__ as command_line
 from helpers import paths
+from helpers.experiments import Run, load_experiments, smoke_version
 from helpers.files import BadFile, read_json
-from helpers.runs import Run, load_experiments, smoke_version
 from helpers.sweep import Summary, sweep
 
 
@@ -141,7 +141,7 @@ def test_a_worker_without_the_package_is_named(tmp_path, monkeypatch):
 
 
 def test_no_scheduler_no_sweep(monkeypatch, capsys):
-    monkeypatch.setattr("helpers.runs.Run.state", lambda self: "missing")
+    monkeypatch.setattr("helpers.experiments.Run.state", lambda self: "missing")
     arguments = ["helpers", "sweep", "dt", "--address", "tcp://127.0.0.1:9"]
     monkeypatch.setattr(sys, "argv", arguments)
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):

@@ -15,6 +15,7 @@ from helpers.data.episodes import Dataset
 from helpers.data.transitions import make_transitions
 from helpers.envs.tables import GAMBLE, SAFE
 from helpers.evaluate import rollout
+from helpers.experiments import load_experiments, smoke_version
 from helpers.files import BadFile, read_json
 from helpers.methods import METHODS
 from helpers.models import feedforward, imitation, value_based
@@ -30,7 +31,7 @@ from helpers.models.value_based import (
     expectile_loss,
     iql_loss,
 )
-from helpers.runs import execute, load_experiments, smoke_version
+from helpers.runs import execute
 from helpers.tasks import get_task
 from helpers.train import Diverged, TrainConfig, train
 

@@ -102,8 +102,9 @@ def run(
         workers: processes of the evaluation.
         device: of the training.
     """
+    from helpers.experiments import load_experiments
     from helpers.names import look_up
-    from helpers.runs import execute, load_experiments
+    from helpers.runs import execute
 
     cells = look_up(load_experiments(), experiment, "experiment")
     chosen = [cell for cell in cells if only in cell.name]
@@ -134,8 +135,8 @@ def sweep(
         address: of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers are used instead.
         retries: further attempts at a run that failed.
     """
+    from helpers.experiments import load_experiments
     from helpers.names import look_up
-    from helpers.runs import load_experiments
     from helpers.sweep import sweep
 
     known = load_experiments()
@@ -176,8 +177,8 @@ def results(json: bool = False, check: int = 0, seed: int = 0) -> None:
 
 def recheck_results(count: int, seed: int) -> None:
     """Compute random results again; raises if one differs by more than the tolerance."""
+    from helpers.experiments import load_experiments
     from helpers.recheck import recheck
-    from helpers.runs import load_experiments
 
     runs = [run for some in load_experiments().values() for run in some]
     rows = recheck(runs, count, seed)

@@ -22,8 +22,9 @@ from helpers.analysis.statistics import (
     side,
 )
 from helpers.data.catalogue import get_spec, registry
+from helpers.experiments import Run, load_experiments
 from helpers.files import BadFile
-from helpers.runs import Run, load_experiments, obtain
+from helpers.runs import obtain
 from helpers.tasks import Task, get_task
 
 SEEDS = (0, 1)

@@ -23,6 +23,7 @@ from helpers.data.catalogue import get_spec, load_dataset
 from helpers.data.collect import EpisodeMaker
 from helpers.data.episodes import Dataset, join
 from helpers.data.policies import load_policy
+from helpers.experiments import Run, load_experiments, smoke_version
 from helpers.files import BadFile
 from helpers.methods import METHODS
 from helpers.models.decision import DecisionTransformer, load_decision
@@ -30,7 +31,7 @@ from helpers.models.leap import Leap, load_leap
 from helpers.models.trajectory import TrajectoryTransformer, columns, load_trajectory
 from helpers.planning.beam import BeamConfig
 from helpers.planning.gibbs import GibbsConfig
-from helpers.runs import Run, load_experiments, obtain, smoke_version
+from helpers.runs import obtain
 from helpers.tasks import get_task
 
 TASK = "halfcheetah"

@@ -29,12 +29,13 @@ from helpers.data.catalogue import get_spec, registry
 from helpers.data.collect import EpisodeMaker
 from helpers.data.episodes import join
 from helpers.envs.tables import best_values
+from helpers.experiments import load_experiments
 from helpers.models.grid_trajectory import POSE
 from helpers.models.leap import LeapConfig
 from helpers.models.trajectory import TrajectoryConfig
 from helpers.planning.beam import BeamConfig
 from helpers.planning.gibbs import GibbsConfig
-from helpers.runs import load_experiments, obtain
+from helpers.runs import obtain
 from helpers.tasks import get_task
 
 OTHER_MACHINES = 4.0

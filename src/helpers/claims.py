@@ -25,9 +25,10 @@ from helpers import paths
 from helpers.analysis.statistics import Interval, mean_draws, percentile_interval
 from helpers.benchmark import SEEDS
 from helpers.claim_statistics import STATISTICS
+from helpers.experiments import Run, load_experiments
 from helpers.files import BadFile
 from helpers.names import look_up
-from helpers.runs import Run, load_experiments, obtain
+from helpers.runs import obtain
 from helpers.tasks import get_task
 
 VERDICTS = ("supported", "refuted", "inconclusive")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from helpers import paths
+from helpers.experiments import Run, load_experiments
 from helpers.files import read_json
-from helpers.runs import Run, load_experiments
 
 PAGE = Path("book/runs.md")
 BEGIN, END = "<!-- ledger: begin -->", "<!-- ledger: end -->"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.data.catalogue import get_spec
+from helpers.experiments import Run, unknown_fields
 from helpers.methods import METHODS
 from helpers.names import look_up
-from helpers.runs import Run, unknown_fields
 from helpers.train import TrainConfig
 
 

@@ -66,7 +66,9 @@ def choices_of(
     if name not in ("seed", "task"):
         raise TypeError(f"{CHECK} is not told what {name} accepts: accepted={{{name!r}: [...]}}")
     if experiment:
-        from helpers.runs import load_experiments  # takes seconds, and not all chapters need it
+        from helpers.experiments import (
+            load_experiments,  # takes seconds, and not all chapters need it
+        )
 
         runs = load_experiments()[experiment]
         if name == "task":

@@ -20,8 +20,9 @@ from helpers import paths
 from helpers.data.cards import FINAL_SEED
 from helpers.data.catalogue import get_spec
 from helpers.evaluate import CHUNK, evaluate
+from helpers.experiments import Run
 from helpers.files import BadFile, read_json, sha256
-from helpers.runs import Run, execute, final_agent
+from helpers.runs import execute, final_agent
 from helpers.tasks import get_task
 
 ERRORS = 4.0

@@ -20,11 +20,12 @@ from helpers.envs.crossroads import cell_of, is_open
 from helpers.envs.grids import grid_layout, unpack
 from helpers.envs.mazes import SIDE
 from helpers.evaluate import rollout
+from helpers.experiments import Run, load_experiments
 from helpers.methods import METHODS
 from helpers.models.checkpoints import save_model
 from helpers.models.value_based import QLearner
 from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET
-from helpers.runs import Run, final_agent, load_experiments, returns_by_cell
+from helpers.runs import final_agent, returns_by_cell
 from helpers.tasks import Task, get_task
 
 MAZES = {"crossroads/halves": "crossroads", "pointmaze/halves": "PointMaze"}

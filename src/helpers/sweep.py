@@ -22,8 +22,9 @@ from typing import Any
 from tqdm import tqdm
 
 from helpers import paths
+from helpers.experiments import Run
 from helpers.files import BadFile
-from helpers.runs import Run, execute
+from helpers.runs import execute
 
 WAIT = 30
 """Seconds in which a cluster's first worker has to join."""
