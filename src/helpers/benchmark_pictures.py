@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from helpers.analysis.statistics import performance_profile
 from helpers.benchmark import Cell, Cells, Kind, model_scores
-from helpers.plotting import BACKGROUND, INK, METHOD_STYLES, QUIET
+from helpers.plotting import BACKGROUND, INK, METHOD_STYLES, QUIET, rows_downwards
 
 
 def draw_methods(
@@ -56,15 +56,7 @@ def draw_methods(
             ax.plot(hollow[label], row - 0.36, "D", ms=5.5, mfc=BACKGROUND, mec=INK, mew=1.2)
     if reference is not None:
         ax.axvline(reference, color=QUIET, lw=1, linestyle="--", zorder=0)
-    _rows_downwards(ax, labels, -0.6)
-
-
-def _rows_downwards(ax: Axes, labels: Sequence[str], top: float) -> None:
-    """A labelled row at each whole number, the first one on top; values are read along x."""
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.4, top)
-    ax.grid(axis="x")
-    ax.grid(visible=False, axis="y")
+    rows_downwards(ax, labels, -0.6)
 
 
 def hollow_key(text: str) -> Line2D:
@@ -111,4 +103,4 @@ def draw_gains(
                     mec=look.colour, alpha=0.6)  # fmt: skip
             ax.plot(kept[row].mean(), row + 0.2, "D", ms=6, mfc=BACKGROUND, mec=INK, mew=1.2)
     ax.axvline(0, color=QUIET, lw=0.9, linestyle="-", zorder=0)
-    _rows_downwards(ax, labels, -0.5)
+    rows_downwards(ax, labels, -0.5)

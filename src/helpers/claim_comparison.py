@@ -15,8 +15,7 @@ from jaxtyping import Float
 
 from helpers.analysis.attention import AttentionMaps, normalised_entropy
 from helpers.analysis.cost import beam_cost, decision_cost, gibbs_cost
-from helpers.analysis.statistics import Interval, difference_interval, mean_interval
-from helpers.benchmark import side
+from helpers.analysis.statistics import Interval, difference_interval, mean_interval, side
 from helpers.claim_attention import decision_maps, leap_map, trajectory_maps
 from helpers.claim_models import episodes, timed_decisions
 from helpers.claim_tables import chapter_link, stacked, table, text
@@ -163,14 +162,14 @@ def level_cell(method: str, level: str) -> str:
 
 def _success(levels: Sequence[str], profile: str) -> dict[str, str]:
     return {
-        method: text(difference([level_cell(method, at) for at in levels], (), "success", profile))
+        method: text(difference([level_cell(method, at) for at in levels], (), "score", profile))
         for method in MODELS
     }
 
 
 def _of_cells(cells: Mapping[str, str], profile: str) -> dict[str, str]:
     return {
-        method: text(difference([name], (), "success", profile)) for method, name in cells.items()
+        method: text(difference([name], (), "score", profile)) for method, name in cells.items()
     }
 
 

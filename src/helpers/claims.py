@@ -32,7 +32,7 @@ from helpers.runs import obtain
 from helpers.tasks import get_task
 
 VERDICTS = ("supported", "refuted", "inconclusive")
-MEASURES = ("return", "score", "success")
+MEASURES = ("return", "score")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Claim:
     whose means"""
     minus: tuple[str, ...] = ()
     """those of these are taken, pair by pair; the pairs are averaged. One list may be empty."""
-    measure: str = "success"
-    """return, score (normalised) or success (percent)."""
+    measure: str = "score"
+    """return or score (`Task.score`: percent of success in a grid)."""
 
     def verdict(self, interval: Interval) -> str:
         """supported, refuted or inconclusive."""
@@ -184,14 +184,14 @@ def difference(
 
 
 def cell(
-    name: str, other: str = "", *, measure: str = "success", profile: str = "book"
+    name: str, other: str = "", *, measure: str = "score", profile: str = "book"
 ) -> Float[np.ndarray, "_seeds _episodes"]:
     """Episodes of a cell, or their differences to those of another cell of the same models.
 
     Args:
         name: such as "babyai-leap babyai-pickuploc/expert".
         other: taken away episode by episode; the seeds and episodes that both have.
-        measure: return, score or success.
+        measure: return or score.
         profile: as of `evaluate`.
 
     Raises:
@@ -241,17 +241,10 @@ def episodes_of(name: str, measure: str, profile: str) -> dict[int, Float[np.nda
     else:
         chosen = [run for run in runs if run.seed in SEEDS or run.state() == "done"]
         found = {run.seed: np.array(obtain(run, profile)[0]["returns"]) for run in chosen}
-    return {seed: _measured(runs[0], returns, measure) for seed, returns in found.items()}
-
-
-def _measured(
-    run: Run, returns: Float[np.ndarray, " episodes"], measure: str
-) -> Float[np.ndarray, " episodes"]:
-    if measure == "success":
-        return 100.0 * (returns > 0)
-    if measure == "score":
-        return get_task(run.plays or run.task).normalised_score(returns)
-    return returns
+    if measure == "return":
+        return found
+    task = get_task(runs[0].plays or runs[0].task)
+    return {seed: task.score(returns) for seed, returns in found.items()}
 
 
 @cache

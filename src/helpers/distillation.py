@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float
 from tqdm import tqdm
 
-from helpers.agents import Actions, Agent
+from helpers.agents import Agent
+from helpers.analysis.disturbances import WatchedAgent
 from helpers.data.episodes import Dataset, join
 from helpers.evaluate import CHUNK, MakeAgent, rollout
 from helpers.files import read_arrays, write_arrays
@@ -24,38 +25,18 @@ LESSON_SEED = 900_000_000
 """First environment seed of lessons, beyond those of datasets, trainings and evaluations."""
 
 
-class _Notes:
-    """Passes everything on, and notes what each episode saw, did and earned."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+class _Notes(WatchedAgent):
+    """Remembers what was earned, too."""
 
     def reset(self, n: int) -> None:
         """Begin `n` episodes."""
-        self.agent.reset(n)
-        self.playing = np.arange(n)
-        self.seen: list[list[Real[np.ndarray, " S"]]] = [[] for _ in range(n)]
-        self.done: list[list[np.ndarray]] = [[] for _ in range(n)]
-        self.earned: list[list[float]] = [[] for _ in range(n)]
-
-    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
-        """The agent's actions, noted."""
-        actions = self.agent.act(observations)
-        for row, episode in enumerate(self.playing):
-            self.seen[episode].append(observations[row].copy())
-            self.done[episode].append(np.array(actions[row]))
-        return actions
+        super().reset(n)
+        self.earned: list[Float[np.ndarray, " _n"]] = []
 
     def observe(self, rewards: Float[np.ndarray, " n"]) -> None:
         """Rewards, noted."""
-        self.agent.observe(rewards)
-        for row, episode in enumerate(self.playing):
-            self.earned[episode].append(float(rewards[row]))
-
-    def keep(self, rows: Int[np.ndarray, " m"]) -> None:
-        """Forget the other episodes."""
-        self.agent.keep(rows)
-        self.playing = self.playing[rows]
+        super().observe(rewards)
+        self.earned.append(rewards.copy())
 
 
 def take_notes(agent: Agent, task: Task, seeds: list[int]) -> Dataset:
@@ -66,13 +47,16 @@ def take_notes(agent: Agent, task: Task, seeds: list[int]) -> Dataset:
     """
     notes = _Notes(agent)
     played = rollout(notes, task, seeds)
+    playing, seen, done = (np.concatenate(parts) for parts in zip(*notes.log, strict=True))
+    order = np.argsort(playing, kind="stable")  # one episode behind the other, each in its order
+    ends = np.cumsum(played.lengths) - 1
     return Dataset(
-        observations=np.stack([row for episode in notes.seen for row in episode]),
-        actions=np.stack([row for episode in notes.done for row in episode]),
-        rewards=np.concatenate([np.array(episode) for episode in notes.earned]),
+        observations=seen[order],
+        actions=done[order],
+        rewards=np.concatenate(notes.earned)[order],
         lengths=played.lengths.astype(np.int64),
         terminated=played.lengths < task.horizon,
-        final_observations=np.stack([episode[-1] for episode in notes.seen]),
+        final_observations=seen[order][ends],
         seeds=np.array(seeds, np.int64),
     )
 

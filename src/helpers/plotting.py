@@ -10,6 +10,7 @@ The background is opaque and near white, because the site's dark theme does not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -269,3 +270,11 @@ def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options
             | options
         ),
     )
+
+
+def rows_downwards(ax: Axes, labels: Sequence[str], top: float) -> None:
+    """A labelled row at each whole number, the first one on top; values are read along x."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, top)
+    ax.grid(axis="x")
+    ax.grid(visible=False, axis="y")

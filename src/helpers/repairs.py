@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from helpers import paths
 from helpers.agents import Agent, ElasticAgent
+from helpers.analysis.disturbances import WatchedAgent
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval
 from helpers.data.catalogue import get_spec, load_dataset
 from helpers.data.collect import EpisodeMaker
@@ -24,7 +25,7 @@ from helpers.experiments import Run, load_experiments
 from helpers.methods import METHODS
 from helpers.models.checkpoints import save_model
 from helpers.models.value_based import QLearner
-from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET
+from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET, rows_downwards
 from helpers.runs import final_agent, returns_by_cell
 from helpers.tasks import Task, get_task
 
@@ -66,14 +67,15 @@ PLAIN = tuple(variant.label for variant in VARIANTS if not variant.repairs)
 
 
 def success(experiment: str, profile: str) -> Float[np.ndarray, "_seeds _episodes"]:
-    """Percent: 100 where an episode of the experiment's (only) dataset succeeded.
+    """Percent: 100 where an episode of the experiment's (only) dataset succeeded (`Task.score`).
 
     Args:
         experiment: one whose task pays for nothing but success.
         profile: as of `runs.obtain`.
     """
-    (returns,) = returns_by_cell(load_experiments()[experiment], profile).values()
-    return 100.0 * (returns > 0)
+    runs = load_experiments()[experiment]
+    (returns,) = returns_by_cell(runs, profile).values()
+    return get_task(runs[0].task).score(returns)
 
 
 def load_variants(profile: str) -> dict[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]]:
@@ -134,10 +136,8 @@ def draw_variants(
         ax.plot(interval.score, row - 0.1, look.marker, ms=7, color=look.colour)
         ax.plot(values.mean(axis=1), [row + 0.24] * len(values), look.marker, ms=4,
                 color=look.colour)  # fmt: skip
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(-4, 104), xlabel=f"success (%), {MAZES[dataset]}")
-    ax.grid(axis="x")
-    ax.grid(visible=False, axis="y")
+    rows_downwards(ax, labels, -0.6)
+    ax.set(xlim=(-4, 104), xlabel=f"success (%), {MAZES[dataset]}")
 
 
 # --- the crossing of the point maze -------------------------------------------------------------
@@ -201,26 +201,13 @@ def unpaid(dataset: Dataset) -> Dataset:
     return dataset.select(np.flatnonzero(dataset.returns == 0).tolist())
 
 
-class _Watched(ElasticAgent):
-    """Notes where it decided."""
-
-    def reset(self, n: int) -> None:
-        """Begin `n` episodes."""
-        super().reset(n)
-        self.seen: list[UInt8[np.ndarray, "n S"]] = []
-
-    def act(self, observations: UInt8[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
-        """Actions, noted with what was seen."""
-        self.seen.append(observations.copy())
-        return super().act(observations)
-
-
 def chosen_histories(model: object, task: Task, seeds: list[int]) -> Cells:
     """How many steps an Elastic Decision Transformer looked back, on average, in each cell."""
-    agent = _Watched(model, np.full(len(seeds), task.target_return))
-    rollout(agent, task, seeds)
-    seen = positions(task, np.concatenate(agent.seen))
-    return by_cell(seen, np.concatenate(agent.chosen).astype(float))
+    agent = ElasticAgent(model, np.full(len(seeds), task.target_return))
+    watched = WatchedAgent(agent)
+    rollout(watched, task, seeds)
+    seen = np.concatenate([observations for _, observations, _ in watched.log])
+    return by_cell(positions(task, seen), np.concatenate(agent.chosen).astype(float))
 
 
 def draw_cells(
