@@ -248,6 +248,21 @@ def test_a_time_is_judged_with_room_for_other_machines(monkeypatch):
     assert STATISTICS["dt_milliseconds"]("book") == Interval(2.0, 0.25, 12.0)
 
 
+def test_changed_worlds(monkeypatch):
+    """Of two worlds one halves the returns of all, the other takes a fifth from some only."""
+    fifth = {"shifted-dt": 1.0, "shifted-tt-greedy": 1.0, "shifted-iql": 0.8, "shifted-cql": 0.6}
+
+    def results(run, profile):
+        own = np.array([1000.0, 3000.0]) * (1 + run.seed)
+        worlds = {"gravity": {"2": 0.5 * own}, "friction": {"0.5": fifth[run.experiment] * own}}
+        return {"returns": own, "shifts": worlds}, None
+
+    monkeypatch.setattr("helpers.claim_statistics.obtain", results)
+    lead, loss = (STATISTICS[name]("book") for name in ("shift_lead", "shift_loss"))
+    assert (loss.score, lead.score) == pytest.approx((25.0, 15.0))
+    assert lead.low == pytest.approx(15) == lead.high  # shares do not vary
+
+
 @pytest.mark.parametrize("name", [*ATTENTION, *ERRORS, "tt_milliseconds", "leap_milliseconds"])
 def test_statistics_of_models_in_smoke(name):
     """Tiny untrained models and shapes checked; numbers mean nothing."""

@@ -7,7 +7,7 @@ in smoke it looks at tiny models. Definitions are those of the chapters that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -15,7 +15,13 @@ from jaxtyping import Float
 
 from helpers import deadly_triad, published
 from helpers.analysis.cost import beam_cost, block_operations, gibbs_cost
-from helpers.analysis.statistics import Interval, mean_interval, slope_interval
+from helpers.analysis.robustness import kept_of
+from helpers.analysis.statistics import (
+    Interval,
+    mean_interval,
+    percentile_interval,
+    slope_interval,
+)
 from helpers.claim_attention import ATTENTION
 from helpers.claim_errors import ERRORS
 from helpers.claim_models import (
@@ -104,6 +110,39 @@ def obeys_beyond(profile: str) -> Interval:
     """Share of the highest target of the sweep that models of medium-replay deliver."""
     asked, achieved = _asked("medium-replay", profile)
     return mean_interval(achieved[-1] / asked[-1])
+
+
+# --- changed worlds ----------------------------------------------------------------------------
+
+SEQUENCE_MODELS = ("shifted-dt", "shifted-tt-greedy")
+VALUE_BASED = ("shifted-iql", "shifted-cql")
+
+
+def _kept(
+    experiments: Sequence[str], profile: str, rng: np.random.Generator
+) -> tuple[float, Float[np.ndarray, " resamples"]]:
+    """Percent of the return that is kept, on average over worlds and methods, and its resamples."""
+    if profile == "smoke":  # a search takes minutes; one tiny model stands for all
+        experiments = ("shifted-bc",)
+    runs = [runs_of(name, "halfcheetah/medium", profile) for name in experiments]
+    kept = [kept_of([obtain(run, profile)[0] for run in some]) for some in runs]
+    shares, draws = [one.shares for one in kept], [one.draws(rng) for one in kept]
+    return 100 * float(np.mean(shares)), 100 * np.mean(draws, axis=(0, 1))
+
+
+def shift_lead(profile: str) -> Interval:
+    """Share of the return that sequence models keep minus that of value-based methods, points."""
+    rng = np.random.default_rng(0)
+    (ours, our_draws), (theirs, their_draws) = (
+        _kept(names, profile, rng) for names in (SEQUENCE_MODELS, VALUE_BASED)
+    )
+    return percentile_interval(ours - theirs, our_draws - their_draws)
+
+
+def shift_loss(profile: str) -> Interval:
+    """Percent of their return that sequence models lose in changed worlds."""
+    kept, draws = _kept(SEQUENCE_MODELS, profile, np.random.default_rng(0))
+    return percentile_interval(100 - kept, 100 - draws)
 
 
 # --- structured tasks --------------------------------------------------------------------------
@@ -202,9 +241,9 @@ STATISTICS: Mapping[str, Callable[[str], Interval]] = {
     **{
         function.__name__: function
         for function in (
-            triad_diverges, copying_success, obeys_replay, obeys_medium, obeys_beyond, atari_lead,
-            shared_tasks, beam_is_linear, leap_dearer, attention_share, dt_milliseconds,
-            tt_milliseconds, leap_milliseconds,
+            triad_diverges, copying_success, obeys_replay, obeys_medium, obeys_beyond,
+            shift_lead, shift_loss, atari_lead, shared_tasks, beam_is_linear, leap_dearer,
+            attention_share, dt_milliseconds, tt_milliseconds, leap_milliseconds,
         )
     },
     **ATTENTION,
