@@ -81,7 +81,7 @@ def test_every_claim_names_runs_and_a_chapter():
         ("[babyai-dt babyai-pickuploc/expert]", "[a b, c d]", "equally many cells"),
         (f"  of: [babyai-leap {PICK}]\n  minus: [babyai-dt {PICK}]\n", "", "needs cells"),
         ("- id: one", "- id: [one", "not YAML"),
-        (ENTRY, "one: two", "write a list"),
+        (ENTRY, "one: two", "holds no list"),
         (ENTRY, ENTRY + ENTRY, r"claims \['one'\] are there twice"),
     ],
 )

@@ -12,13 +12,12 @@ ways. The others are functions of `claim_statistics`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Float
 
 from helpers import paths
@@ -26,7 +25,7 @@ from helpers.analysis.statistics import Interval, mean_draws, percentile_interva
 from helpers.benchmark import SEEDS
 from helpers.claim_statistics import STATISTICS
 from helpers.experiments import Run, load_experiments
-from helpers.files import BadFile
+from helpers.files import BadFile, check_fields, read_entries
 from helpers.names import look_up
 from helpers.runs import obtain
 from helpers.tasks import get_task
@@ -90,13 +89,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
         UnknownName: no such statistic.
     """
     path = path or paths.ROOT / "claims.yml"
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BadFile(f"{path}: not YAML ({error})") from error
-    if not isinstance(entries, list):
-        raise BadFile(f"{path}: write a list of claims")
-    claims = [_claim(path, entry) for entry in entries]
+    claims = [_claim(path, entry) for entry in read_entries(path)]
     names = [claim.id for claim in claims]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadFile(f"{path}: claims {twice} are there twice")
@@ -106,13 +99,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def _claim(path: Path, entry: Any) -> Claim:
     name = entry.get("id", "?") if isinstance(entry, dict) else repr(entry)
     where = f"{path}: claim {name}"
-    known = [field.name for field in fields(Claim)]
-    if not isinstance(entry, dict) or set(entry) - set(known):
-        unknown = sorted(set(entry) - set(known)) if isinstance(entry, dict) else entry
-        raise BadFile(f"{where}: unknown {unknown}; known: {known}")
-    required = {"id", "section", "topic", "claim", "chapter", "test", "threshold"}
-    if missing := sorted(required - set(entry)):
-        raise BadFile(f"{where}: lacks {missing}")
+    check_fields(where, entry, Claim)
     if type(entry["threshold"]) not in (int, float):
         raise BadFile(f"{where}: threshold is {entry['threshold']!r}; write a number")
     cells = {key: tuple(entry.get(key, ())) for key in ("of", "minus")}

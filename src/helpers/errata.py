@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from string import Template
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from helpers import paths
-from helpers.files import BadFile
+from helpers.files import BadFile, check_fields, read_entries
 
 SHOWN_BY = {
     "recomputation": "shown by recomputation",
@@ -85,13 +84,7 @@ def errata() -> list[Erratum]:
             a topic or kind is unknown, or the numbers are not 1, 2, 3 and so on; names the entry.
     """
     path = paths.DATA / "published" / "errata.yml"
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BadFile(f"{path}: not YAML ({error})") from error
-    if not isinstance(entries, list):
-        raise BadFile(f"{path}: holds no list of entries")
-    found = [_entry(f"{path}, entry {at}", entry) for at, entry in enumerate(entries, start=1)]
+    found = [_entry(f"{path}, entry {n}", entry) for n, entry in enumerate(read_entries(path), 1)]
     numbers = [erratum.number for erratum in found]
     if numbers != list(range(1, len(found) + 1)):
         raise BadFile(f"{path}: numbers are {numbers}; count from 1 without gaps")
@@ -99,15 +92,10 @@ def errata() -> list[Erratum]:
 
 
 def _entry(where: str, entry: Any) -> Erratum:
-    if not isinstance(entry, dict):
-        raise BadFile(f"{where}: is {entry!r}; expected fields with values")
-    known = {field.name: field.default is MISSING for field in fields(Erratum)}
-    if unknown := sorted(set(entry) - set(known)):
-        raise BadFile(f"{where}: unknown field {unknown[0]}; expected {list(known)}")
-    for name, required in known.items():
-        value = entry.get(name)
+    check_fields(where, entry, Erratum)
+    for name, value in entry.items():
         expected = int if name == "number" else str
-        if (required or name in entry) and not (isinstance(value, expected) and value):
+        if not (isinstance(value, expected) and value):
             raise BadFile(f"{where}: {name} is {value!r}; write {expected.__name__}")
     for name, allowed in (("topic", TOPICS), ("shown_by", SHOWN_BY)):
         if entry[name] not in allowed:

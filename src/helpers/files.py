@@ -13,10 +13,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
@@ -78,6 +80,37 @@ def read_json(path: str | Path) -> Any:
         raise BadFile(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadFile(f"{path}: not JSON ({error}); delete the file and make it again") from error
+
+
+def read_entries(path: str | Path) -> list[Any]:
+    """Read a YAML file that holds a list.
+
+    Raises:
+        BadFile: it is no YAML, or holds no list.
+    """
+    try:
+        entries = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise BadFile(f"{path}: not YAML ({error})") from error
+    if not isinstance(entries, list):
+        raise BadFile(f"{path}: holds no list of entries")
+    return entries
+
+
+def check_fields(where: str, entry: Any, kind: type) -> None:
+    """Compare the names in an entry of a file with the fields of the dataclass it becomes.
+
+    Raises:
+        BadFile: no mapping, an unknown field, or one without a default is lacking; begins with
+            `where`.
+    """
+    if not isinstance(entry, dict):
+        raise BadFile(f"{where}: is {entry!r}; expected fields with values")
+    required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}
+    if unknown := sorted(set(entry) - set(required)):
+        raise BadFile(f"{where}: unknown {unknown}; known: {list(required)}")
+    if missing := [name for name, needed in required.items() if needed and name not in entry]:
+        raise BadFile(f"{where}: lacks {missing}")
 
 
 def write_arrays(
