@@ -6,7 +6,13 @@ import torch
 
 from helpers.data.catalogue import load_dataset
 from helpers.envs.grids import grid_layout, unpack
-from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig, MissionEncoder, turn
+from helpers.models.grid_encoder import (
+    GridEncoder,
+    GridEncoderConfig,
+    MissionEncoder,
+    first_of_each,
+    turn,
+)
 from helpers.tasks import get_task
 
 TASK = get_task("babyai-gotolocal-s7n5")
@@ -114,3 +120,29 @@ def test_observations_of_another_level():
     encoder = GridEncoder(GridEncoderConfig(8, 16))
     with pytest.raises(ValueError, match="choose the dataset's own task"):
         encoder(observations())
+
+
+def test_equal_rows_are_encoded_once_with_the_same_result(monkeypatch):
+    torch.manual_seed(0)
+    few = observations()
+    many = few[torch.randint(len(few), (6, 9))]
+    once, each = (GridEncoder(GridEncoderConfig(SIZE, 16, distinct=d)) for d in (True, False))
+    once.load_state_dict(each.state_dict())
+    results, gradients = [], []
+    for encoder in (once, each):
+        results.append(encoder(many))
+        results[-1].square().sum().backward()
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)  # sums in another order
+    encoded = []
+    monkeypatch.setattr(once, "_encode", lambda rows: encoded.append(len(rows)) or rows.float())
+    assert torch.equal(once(many), many.float())
+    assert encoded == [len(many.flatten(0, 1).unique(dim=0))] and encoded[0] < 54
+
+
+def test_rows_with_the_same_sum_stay_apart(monkeypatch):
+    monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.zeros(4, dtype=torch.long))
+    rows = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])
+    first, which = first_of_each(rows)
+    assert torch.equal(rows[first][which], rows)

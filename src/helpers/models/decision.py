@@ -72,6 +72,8 @@ class DecisionConfig:
     """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
     oracle: bool = False
     """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
+    distinct: bool = False
+    """Whether equal grid observations of a batch are encoded once (`GridEncoderConfig`)."""
     attention_window: int = 0
     """Tokens that each token looks at, itself included (`windowed`); 0 for all before it."""
 
@@ -95,7 +97,9 @@ class DecisionTransformer(nn.Module):
         self.embed_time = nn.Embedding(config.horizon, width)
         self.embed_return = nn.Linear(1, width)
         if config.grid_size:
-            grid = GridEncoderConfig(config.grid_size, width, config.sight, config.oracle)
+            grid = GridEncoderConfig(
+                config.grid_size, width, config.sight, config.oracle, distinct=config.distinct
+            )
             self.embed_observation = GridEncoder(grid)
         else:
             self.embed_observation = nn.Linear(config.observation_size, width)

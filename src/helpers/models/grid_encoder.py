@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Integer, Real
+from jaxtyping import Float, Int, Integer, Real
 from torch import Tensor, nn
 
 from helpers.envs.grids import WORDS, grid_layout, unpack
@@ -40,6 +40,8 @@ class GridEncoderConfig:
     oracle: bool = False
     """Mark the cell that the mission asks for next, as LEAP's released code does."""
     channels: int = 32
+    distinct: bool = False
+    """Whether rows that are equal are encoded once: cheaper where a batch repeats itself."""
 
     def __post_init__(self) -> None:
         if self.sight not in ("grid", "view"):
@@ -83,6 +85,23 @@ class MissionEncoder(nn.Module):
         return last[which]
 
 
+def first_of_each(rows: Real[Tensor, "N S"]) -> tuple[Int[Tensor, " U"], Int[Tensor, " N"]]:
+    """Where each distinct row stands first, and which of those each row equals.
+
+    Rows are compared by a random sum of their entries, which is many times faster than sorting
+    them; should two different ones ever have the same sum, each row counts as distinct.
+    """
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**40), 2**40, (rows.shape[1],), generator=generator)
+    sums = (rows.long() * factors.to(rows.device)).sum(dim=1)
+    distinct, which = sums.unique(return_inverse=True)
+    everywhere = torch.arange(len(rows), device=rows.device)
+    first = torch.full_like(distinct, len(rows)).scatter_reduce_(0, which, everywhere, "amin")
+    if not torch.equal(rows[first][which], rows):
+        return everywhere, everywhere
+    return first, which
+
+
 class GridEncoder(nn.Module):
     """Features of packed observations of a grid level (`helpers.envs.grids.pack`)."""
 
@@ -107,9 +126,18 @@ class GridEncoder(nn.Module):
 
     def forward(self, observations: Real[Tensor, "*batch S"]) -> Float[Tensor, "*batch D"]:
         """Encode observations of any leading shape."""
+        rows = observations.reshape(-1, observations.shape[-1])
+        if self.config.distinct:
+            first, which = first_of_each(rows)
+            features = self._encode(rows[first])[which]
+        else:
+            features = self._encode(rows)
+        return features.view(*observations.shape[:-1], -1)
+
+    def _encode(self, observations: Real[Tensor, "B S"]) -> Float[Tensor, "B D"]:
         config = self.config
         layout = grid_layout(config.grid_size, config.grid_size)
-        parts = unpack(observations.reshape(-1, observations.shape[-1]), layout)
+        parts = unpack(observations, layout)
         pose = parts["pose"]
         cells = turn(parts["grid"], pose) if config.sight == "grid" else parts["view"]
         x = self._embed(cells.long())
@@ -129,7 +157,7 @@ class GridEncoder(nn.Module):
         features = self.flatten(F.relu(x).permute(0, 2, 3, 1).flatten(1))
         hands = self.carried(pose[:, 3].long() * COLOURS + pose[:, 4].long())
         features = F.relu(features + hands + self.mission_out(mission))
-        return self.out(features).view(*observations.shape[:-1], -1)
+        return self.out(features)
 
     def _embed(self, cells: Integer[Tensor, "B W W 3"]) -> Float[Tensor, "B W W C"]:
         """Sum of the embeddings of object, colour and state: one table of all combinations."""
