@@ -55,7 +55,7 @@ VARIANTS = (
     Variant("EDT", "dt", ("cross-edt", "stitch-edt"), "DT"),
     Variant("QDT", "dt", ("cross-qdt", "stitch-qdt"), "DT"),
     Variant("TT", "tt", ("cross-tt-past", "stitch-tt-past")),
-    Variant("TT, no past", "tt", ("cross-tt", "stitch-tt"), "TT"),
+    Variant("TT, no past", "tt", ("cross-tt-short", "stitch-tt"), "TT"),
     Variant("TT+Q", "tt", ("cross-ttq-past", "stitch-ttq-past"), "TT"),
     Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT"),
     Variant("TT+Q, no past, likely actions", "tt", ("cross-ttq-likely",), "TT"),
