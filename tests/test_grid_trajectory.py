@@ -154,7 +154,8 @@ def test_plans_hold_actions_that_exist(model, data):
     assert np.allclose(plans.actions, plans.actions.round())
 
 
-def test_nothing_is_earned_behind_a_predicted_end(model, data):
+@pytest.mark.parametrize("value", [None, lambda states, actions: torch.ones(len(states))])
+def test_nothing_is_earned_behind_a_predicted_end(model, data, value):
     """A model for which every episode ends after its first step."""
     doomed = TrajectoryTransformer(model.config).eval()
     doomed.load_state_dict(model.state_dict())
@@ -171,7 +172,8 @@ def test_nothing_is_earned_behind_a_predicted_end(model, data):
     prefix = doomed.embed_map(seen)[:, None].detach()
     for ends in (True, False):
         config = dataclasses.replace(SEARCH, ends=ends)
-        plans = BeamPlanner(doomed, config).plan(context, torch.Generator(), prefix=prefix)
+        planner = BeamPlanner(doomed, config, value=value)
+        plans = planner.plan(context, torch.Generator(), prefix=prefix)
         first = plans.rewards[:, 0]
         if ends:
             assert np.allclose(plans.scores, first, atol=1e-5)

@@ -12,11 +12,11 @@ from typing import Any
 PLACES = {
     "METHODS": "methods",
     "Method": "methods",
-    "Run": "runs",
+    "Run": "experiments",
     "Task": "tasks",
     "get_task": "tasks",
     "load_dataset": "data.catalogue",
-    "load_experiments": "runs",
+    "load_experiments": "experiments",
     "mean_interval": "analysis.statistics",
     "obtain": "runs",
     "own_run": "library",

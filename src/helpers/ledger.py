@@ -1,6 +1,6 @@
 """The ledger: every experiment with its command, seeds, minutes and machine.
 
-The table stands on the page about reproducing; `python -m helpers ledger` writes it anew.
+The table stands on a page of its own, book/runs.md; `python -m helpers ledger` writes it anew.
 """
 
 from __future__ import annotations

@@ -282,13 +282,12 @@ class _Search:
         features = self._decode(reward_token, past)
         value_token, values = self._read(features, shape.step_size - 1)
         earned = self.earned.repeat_interleave(config.expansions, dim=1)
-        if config.ends:
-            going = self.going.repeat_interleave(config.expansions, dim=1)
-            rewards, values = rewards * going, values * going
+        going = self.going.repeat_interleave(config.expansions, dim=1)  # all, without `ends`
+        rewards, values = rewards * going, values * going
         now = earned + config.discount**self.step * rewards
         tokens = torch.stack([*tokens, reward_token, value_token], dim=-1)
         if self.planner.value is not None:
-            scores = earned + config.discount**self.step * self._q_values(tokens)
+            scores = earned + config.discount**self.step * self._q_values(tokens) * going
         elif config.use_value:
             scores = now + config.discount ** (self.step + 1) * values
         else:
