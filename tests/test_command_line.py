@@ -48,6 +48,15 @@ def test_a_run_without_its_dataset_names_the_command(monkeypatch, capsys, tmp_pa
     assert "python -m helpers collect halfcheetah/medium" in capsys.readouterr().err
 
 
+def test_a_run_that_is_done_is_made_again_on_demand(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr("helpers.experiments.Run.state", lambda self: "done")
+    monkeypatch.setattr("helpers.runs.execute", lambda run, **_: made.append(run.name) or "made")
+    assert call(monkeypatch, "run", "dt", "--only", "halfcheetah/medium-s0") == 0 and not made
+    assert call(monkeypatch, "run", "dt", "--only", "halfcheetah/medium-s0", "--again") == 0
+    assert made == ["dt/halfcheetah/medium-s0"] and "made" in capsys.readouterr().out
+
+
 def test_results_for_a_person_and_for_a_program(monkeypatch, capsys):
     assert call(monkeypatch, "results") == 0
     table = capsys.readouterr().out

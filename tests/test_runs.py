@@ -269,10 +269,21 @@ def small_planner(run: Run) -> Run:
     return dataclasses.replace(run, evaluation=evaluation)
 
 
+def test_a_model_of_another_configuration_is_not_built_upon(monkeypatch):
+    run = load_experiments()["cross-qdt"][0]
+    monkeypatch.setattr(Run, "state", lambda run: "stale")
+    command = "python -m helpers run cross-iql --only cross-iql/crossroads/halves-s0"
+    with pytest.raises(BadFile, match=f"halves-s0.json: stale; make it with `{command}`"):
+        execute(run, progress=False)
+
+
 def test_a_model_is_trained_once_and_played_by_several_planners(planned, tmp_path):
     first, second = planned
     options = {"folder": tmp_path, "sample": True, "progress": False}
-    with pytest.raises(BadFile, match="not trained yet; `python -m helpers run tt`"):
+    with pytest.raises(
+        BadFile,
+        match="train it with `python -m helpers run tt --only tt/halfcheetah/medium-s0 --again`",
+    ):
         execute(second, **options)
     trained = read_json(execute(first, **options))
     assert trained["best"] is None and len(trained["returns"]) == 2

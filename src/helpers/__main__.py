@@ -93,6 +93,7 @@ def run(
     only: str = "",
     workers: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
+    again: bool = False,
 ) -> None:
     """Train and evaluate the runs of an experiment that are missing or stale.
 
@@ -101,6 +102,7 @@ def run(
         only: keep the runs whose name contains this, such as medium-s0.
         workers: processes of the evaluation.
         device: of the training.
+        again: also those that are done; most of their models are not in git.
     """
     from helpers.experiments import load_experiments
     from helpers.names import look_up
@@ -114,7 +116,7 @@ def run(
     for cell in chosen:
         state = cell.state()
         print(f"{cell.name}: {state}", flush=True)
-        if state != "done":
+        if again or state != "done":
             print(execute(cell, workers=workers, device=device))
 
 

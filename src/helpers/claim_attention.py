@@ -207,7 +207,7 @@ def tt_stripes_rise(profile: str) -> Interval:
 
 
 def tt_bands_persist(profile: str) -> Interval:
-    """Banded share of the lift's variance beyond that of shuffled weights, in its least layer."""
+    """Banded share of the lift's variance beyond shuffled weights': each window's least layer."""
 
     def statistic(maps: AttentionMaps) -> Float[Tensor, " windows"]:
         dealt = shuffled(maps.select(range(0, len(maps.kinds), 4)))
@@ -248,7 +248,7 @@ def peaked_heads_matter(profile: str) -> Interval:
             effects[layer, head] = np.log(max(float(changed.mean()), 1e-12))
         apart = [values - values.mean(axis=1, keepdims=True) for values in (peaked, effects)]
         pairs.append(np.stack([values.ravel() for values in apart]))
-    return _correlation(np.array(pairs), blocks=pairs[0].shape[1])
+    return _correlation(np.array(pairs), blocks=pairs[0].shape[1], shared=False)
 
 
 # --- LEAP --------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def sparse_less_error(profile: str) -> Interval:
         tokens = trajectory_tokens(profile, maps.kinds.shape[1] // model.config.step_size, count)
         pairs.append((small_weights(maps).mean(dim=(0, 2)), _action_nats(model, tokens)))
     table = np.array([[side.double().numpy() for side in pair] for pair in pairs])
-    found = _correlation(table, blocks=len(data.lengths))
+    found = _correlation(table, blocks=len(data.lengths), shared=True)
     return Interval(-found.score, -found.high, -found.low)
 
 
@@ -307,24 +307,32 @@ def _action_nats(model: TrajectoryTransformer, tokens: Int[Tensor, "B P"]) -> Fl
     return nats[:, acts].mean(dim=1)
 
 
-def _correlation(pairs: Float[np.ndarray, "models 2 n"], blocks: int) -> Interval:
-    """Rank correlation of two rows, mean over models; blocks of neighbours are resampled."""
+def _correlation(pairs: Float[np.ndarray, "models 2 n"], blocks: int, *, shared: bool) -> Interval:
+    """Rank correlation of two rows, mean over models; models and blocks are resampled.
+
+    If all models share the blocks (the same episodes), one draw of blocks serves all of them; if
+    each has its own (its heads), they are drawn for each.
+    """
     models, _, n = pairs.shape
     order = np.arange(n).reshape(blocks, -1)
     rng = np.random.default_rng(0)
 
-    def mean_of(chosen: Callable[[], np.ndarray]) -> float:
+    def mean_of(rows: Int[np.ndarray, "models n"], chosen: Int[np.ndarray, " models"]) -> float:
         found = []
-        for pair in pairs:
-            rows = chosen()
-            looks, effects = rankdata(pair[0][rows]), rankdata(pair[1][rows])
+        for model, own in zip(chosen, rows, strict=True):
+            looks, effects = pairs[model][:, own]
             varied = np.ptp(looks) > 0 and np.ptp(effects) > 0
-            found.append(np.corrcoef(looks, effects)[0, 1] if varied else 0.0)
+            ranked = rankdata(looks), rankdata(effects)
+            found.append(np.corrcoef(*ranked)[0, 1] if varied else 0.0)
         return float(np.mean(found))
 
-    draws = [mean_of(lambda: order[rng.integers(blocks, size=blocks)].ravel())
-             for _ in range(RESAMPLES // 4)]  # fmt: skip
-    return percentile_interval(mean_of(lambda: order.ravel()), np.array(draws))
+    def resampled() -> Int[np.ndarray, "models n"]:
+        drawn = rng.integers(blocks, size=(1 if shared else models, blocks))
+        return np.broadcast_to(order[drawn].reshape(len(drawn), n), (models, n))
+
+    draws = [mean_of(resampled(), rng.integers(models, size=models)) for _ in range(RESAMPLES // 4)]
+    everything = np.broadcast_to(order.ravel(), (models, n))
+    return percentile_interval(mean_of(everything, np.arange(models)), np.array(draws))
 
 
 ATTENTION: Mapping[str, Callable[[str], Interval]] = {

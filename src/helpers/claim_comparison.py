@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from jaxtyping import Float
 
 from helpers.analysis.attention import AttentionMaps, normalised_entropy
 from helpers.analysis.cost import beam_cost, decision_cost, gibbs_cost
+from helpers.analysis.robustness import Kept, share_intervals
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval, side
 from helpers.claim_attention import decision_maps, leap_map, trajectory_maps
 from helpers.claim_models import episodes, timed_decisions
@@ -188,18 +188,17 @@ def _entropies(profile: str) -> dict[str, str]:
 
 
 def _kept(profile: str) -> dict[str, str]:
-    return {method: text(mean_interval(kept_share(*names, profile)))
-            for method, names in SHAKEN.items()}  # fmt: skip
+    return {method: text(kept_share(*names, profile)) for method, names in SHAKEN.items()}
 
 
-def kept_share(loud: str, soft: str, profile: str) -> Float[np.ndarray, "_seeds _episodes"]:
-    """Return of a cell over that of another from the same first states, in percent."""
+def kept_share(loud: str, soft: str, profile: str) -> Interval:
+    """Mean return of a cell over that of another from the same first states, in percent."""
     disturbed, calm = (episodes_of(name, "return", profile) for name in (loud, soft))
-    shares = []
-    for seed in sorted(set(disturbed) & set(calm)):
-        before = calm[seed][: len(disturbed[seed])]
-        shares.append(100.0 * disturbed[seed] / np.where(before == 0, 1.0, before))
-    return np.array(shares)
+    seeds = sorted(set(disturbed) & set(calm))
+    own = np.array([calm[seed][: len(disturbed[seed])] for seed in seeds])
+    noisy = Kept(own, {("noise", 1.0): np.array([disturbed[seed] for seed in seeds])})
+    _, share = share_intervals(noisy)
+    return Interval(100 * share.score, 100 * share.low, 100 * share.high)
 
 
 def _firsts(profile: str) -> dict[str, str]:

@@ -102,6 +102,10 @@ def _claim(path: Path, entry: Any) -> Claim:
     check_fields(where, entry, Claim)
     if type(entry["threshold"]) not in (int, float):
         raise BadFile(f"{where}: threshold is {entry['threshold']!r}; write a number")
+    for key in ("of", "minus"):
+        names = entry.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadFile(f"{where}: {key} is {names!r}; write a list of cells")
     cells = {key: tuple(entry.get(key, ())) for key in ("of", "minus")}
     texts = {"section": str(entry["section"]), "threshold": float(entry["threshold"])}
     claim = Claim(**{**entry, **cells, **texts})
@@ -147,8 +151,8 @@ def difference(
 
     Where both cells of a pair play the *same* trained models, seeds and first states are paired and
     the differences are resampled. Models of two methods have nothing in common but a number, so
-    there each cell is resampled by itself, as the benchmark does. A cell that occurs in several
-    pairs is resampled once: the pairs are not independent evidence.
+    there each cell is resampled by itself, as the benchmark does. A cell, or a pair, that occurs
+    several times is resampled once; different pairs of the same models are resampled apart.
     """
     rng, drawn = np.random.default_rng(0), {}
 
@@ -209,7 +213,10 @@ def cell_runs(name: str) -> list[Run]:
     where = f"experiments.toml: [{experiment}] has no runs on {' '.join([dataset, *count])}"
     runs = look_up(_experiments(), experiment, "experiment")
     runs = [run for run in runs if run.dataset == dataset]
-    wanted = int(count[0]) if count else runs[0].demonstrations if runs else 0
+    counts = sorted({run.demonstrations for run in runs})
+    if len(counts) > 1 and not count:
+        raise BadFile(f"{where} alone; add a number of demonstrations, one of {counts}")
+    wanted = int(count[0]) if count else counts[0] if counts else 0
     if not (found := [run for run in runs if run.demonstrations == wanted]):
         raise BadFile(where)
     return found

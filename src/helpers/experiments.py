@@ -56,8 +56,8 @@ class Evaluation:
         check_shifts(self.shifts)
         if self.shifts and not 1 <= self.shift_episodes <= self.episodes:
             raise ValueError(
-                f"shift_episodes is {self.shift_episodes}; each needs a partner among the "
-                f"{self.episodes} episodes"
+                f"shift_episodes is {self.shift_episodes}; choose 1 to {self.episodes}, since each "
+                "needs a partner among the episodes"
             )
 
 
@@ -207,6 +207,11 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     look_up(METHODS, entry["method"], "method")
     if "critic" in entry and entry["method"] not in ("dt", "tt"):
         raise BadFile(f"{path}: [{name}] a critic helps the methods dt and tt; remove it")
+    if "teacher" in entry and (entry["method"] != "bc" or "critic" in entry):
+        raise BadFile(f"{path}: [{name}] a teacher is for the method bc, without a critic")
+    trains = entry["method"] != "tt" and ("critic" in entry or "teacher" in entry)
+    if "trained_by" in entry and trains:
+        raise BadFile(f"{path}: [{name}] is trained_by another; its own training would be ignored")
     for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
         if what := unknown_fields(entry.get(key, {}), kind):
             raise BadFile(f"{path}: [{name}.{key}] has {what}")

@@ -86,10 +86,12 @@ def read_entries(path: str | Path) -> list[Any]:
     """Read a YAML file that holds a list.
 
     Raises:
-        BadFile: it is no YAML, or holds no list.
+        BadFile: it is missing, is no YAML, or holds no list.
     """
     try:
         entries = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise BadFile(f"{path}: no such file") from None
     except yaml.YAMLError as error:
         raise BadFile(f"{path}: not YAML ({error})") from error
     if not isinstance(entries, list):

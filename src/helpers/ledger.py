@@ -83,7 +83,7 @@ def _span(minutes: tuple[float, float] | None) -> str:
 
 
 def totals() -> str:
-    """What all results took, and on which machines: a sentence in Markdown."""
+    """What trainings and final evaluations took, and where: a sentence in Markdown."""
     declared = sum(map(len, load_experiments().values()))
     results = [
         read_json(run.result_path())
@@ -94,8 +94,8 @@ def totals() -> str:
     seconds = [r.get("train_seconds", 0.0) + r.get("evaluation_seconds", 0.0) for r in results]
     machines = sorted({result["versions"]["machine"] for result in results})
     return (
-        f"{len(results)} results of {declared} declared runs took "
-        f"{sum(seconds) / 3600:.0f} hours of one core, on machines of the kind "
+        f"There are {len(results)} results of {declared} declared runs. Their trainings and final "
+        f"evaluations took {sum(seconds) / 3600:.0f} hours of one core, on machines of the kind "
         f"{'; '.join(machines)}."
     )
 

@@ -63,7 +63,6 @@ VARIANTS = (
     Variant("LEAP", "leap", ("cross-leap",)),
     Variant("LEAP, a plan a step", "leap", ("cross-leap-replan",), "LEAP"),
 )
-PLAIN = tuple(variant.label for variant in VARIANTS if not variant.repairs)
 
 
 def success(experiment: str, profile: str) -> Float[np.ndarray, "_seeds _episodes"]:
@@ -90,15 +89,27 @@ def load_variants(profile: str) -> dict[tuple[str, str], Float[np.ndarray, "_see
 def gains(
     found: Mapping[tuple[str, str], Float[np.ndarray, "_seeds _episodes"]],
 ) -> dict[tuple[str, str], Interval]:
-    """What each repair adds, in points of success, by label and dataset."""
-    return {
-        (variant.label, dataset): difference_interval(
-            found[variant.label, dataset], found[variant.repairs, dataset]
-        )
-        for variant in VARIANTS
-        for dataset in MAZES
-        if variant.repairs and (variant.label, dataset) in found
-    }
+    """What each repair adds, in points of success, by label and dataset.
+
+    Where both play the same trained models, the difference is that of the same episodes.
+    """
+    added = {}
+    for variant in VARIANTS:
+        for at, dataset in enumerate(MAZES):
+            if not variant.repairs or (variant.label, dataset) not in found:
+                continue
+            plain = next(v for v in VARIANTS if v.label == variant.repairs)
+            ours, theirs = found[variant.label, dataset], found[plain.label, dataset]
+            same = _trainer(variant.experiments[at]) == _trainer(plain.experiments[at])
+            added[variant.label, dataset] = (
+                mean_interval(ours - theirs) if same else difference_interval(ours, theirs)
+            )
+    return added
+
+
+def _trainer(experiment: str) -> str:
+    """The experiment whose models this one plays."""
+    return load_experiments()[experiment][0].trained_by or experiment
 
 
 def intervals(
@@ -210,9 +221,7 @@ def chosen_histories(model: object, task: Task, seeds: list[int]) -> Cells:
     return by_cell(positions(task, seen), np.concatenate(agent.chosen).astype(float))
 
 
-def draw_cells(
-    ax: Axes, cells: Cells, digits: int = 2, low: float = 0.0, high: float = 1.0
-) -> None:
+def draw_cells(ax: Axes, cells: Cells, digits: int = 2, high: float = 1.0) -> None:
     """The crossroads with a number in each cell that was met; darker up to `high`."""
     for x in range(1, SIDE + 1):
         for y in range(1, SIDE + 1):

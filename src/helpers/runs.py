@@ -57,6 +57,10 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
         if profile == "book":
             command = f"python -m helpers run {run.experiment}"
             raise BadFile(f"{run.result_path()}: {run.state()}; make it with `{command}`")
+        for partner in run.partners.values():
+            obtain(partner, profile)
+            if not partner.trainer().checkpoint_path().exists():  # done, but not kept in git
+                execute(partner.trainer())
         execute(run)
     return read_json(run.result_path()), run.checkpoint_path()
 
@@ -107,7 +111,8 @@ def execute(
         progress: show bars.
 
     Raises:
-        BadFile: the dataset is not there, or its content is not what the registry says.
+        BadFile: the dataset is not there, or its content is not what the registry says; or a run
+            whose model this one needs was not made, or made by another configuration.
         Diverged: the loss is not finite.
         ValueError: the world of this task cannot be changed as `shifts` asks.
     """
@@ -115,14 +120,11 @@ def execute(
 
     task = get_task(run.plays or run.task)
     evaluation = Evaluation(**run.evaluation)
+    _check_partners(run, folder)
     # Playing a committed model needs its dataset's hash only, not the episodes.
     plays_only = run.trained_by and not sample
     dataset, data_hash = (None, known_hash(run.dataset)) if plays_only else _dataset(run, sample)
     identity = run.identity(data_hash)
-    for name, partner in run.partners.items():
-        if not (needed := partner.checkpoint_path(folder)).exists() and not partner.trained_by:
-            command = f"python -m helpers run {getattr(run, name)}"
-            raise BadFile(f"{needed}: not trained yet; `{command}`")
     play = partial(evaluate, task=task, workers=workers, progress=progress)
     worlds = _changed_worlds(task, evaluation)  # before the training, since it may fail
     target = task.target_return if evaluation.target is None else evaluation.target
@@ -179,6 +181,17 @@ def execute(
     return run.result_path(folder)
 
 
+def _check_partners(run: Run, folder: Path | None) -> None:
+    """Raise unless the models that a run needs are there, made as `experiments.toml` has it now."""
+    for partner in run.partners.values():
+        trainer = partner.trainer()
+        command = f"python -m helpers run {trainer.experiment} --only {trainer.name}"
+        if folder is None and (state := trainer.state()) != "done":
+            raise BadFile(f"{trainer.result_path()}: {state}; make it with `{command}`")
+        if not (needed := trainer.checkpoint_path(folder)).exists():
+            raise BadFile(f"{needed}: not here; train it with `{command} --again`")
+
+
 def _changed_worlds(task: Task, evaluation: Evaluation) -> dict[str, dict[str, Task]]:
     """The task in each world of `Evaluation.shifts`, by property and factor as a result has it."""
     return {
@@ -222,7 +235,8 @@ def _learned_from(run: Run, dataset: Any, folder: Path | None, sample: bool, pro
         teacher = run.partner("teacher")
         checkpoint = teacher.trainer().checkpoint_path(folder)
         teacher = smoke_version(teacher) if sample else teacher
-        kept = paths.WORK / "lessons" / sha256(checkpoint)[:16] / teacher.experiment
+        player = teacher.identity(known_hash(run.dataset))  # its search, too
+        kept = paths.WORK / "lessons" / sha256(checkpoint)[:16] / player
         make = final_agent(teacher, checkpoint, folder)
         return lessons(make, get_task(run.task), run.lessons, kept, progress)
     return dataset

@@ -68,7 +68,7 @@ def sweep(
 ) -> Summary:
     """Execute the runs that are not done.
 
-    A run that plays another one's model waits until that is trained. A run that fails is tried
+    A run that needs the models of others waits until they are trained. A run that fails is tried
     again after all others, `retries` times; bad input (`BadFile`, `ValueError`) is not, since it
     would fail again.
 

@@ -179,8 +179,10 @@ def open_minari(folder: Path, task: Task) -> Dataset:
 
 def _stamped(arrays: Path, stamp: dict[str, Any]) -> bool:
     """Whether these arrays were made from the very file that the stamp describes."""
-    path = arrays / "stamp.json"
-    return path.exists() and read_json(path) == stamp
+    try:
+        return read_json(arrays / "stamp.json") == stamp
+    except BadFile:  # not there, or just being replaced by another process
+        return False
 
 
 def dataset_name(folder: Path) -> str:
