@@ -23,7 +23,7 @@ from helpers.repairs import (
     gains,
     positions,
     unpaid,
-    untrained,
+    untrained_agent,
 )
 from helpers.tasks import get_task
 
@@ -91,7 +91,7 @@ def test_untrained_agents_act(name, monkeypatch, tmp_path):
     from helpers import paths
 
     monkeypatch.setattr(paths, "WORK", tmp_path)
-    agent = untrained(load_experiments()[name][0])
+    agent = untrained_agent(load_experiments()[name][0])
     agent.reset(1)
     state = load_dataset("babyai-gotolocal-s7n5/expert", sample=True).observations[:1]
     assert agent.act(state).shape == (1,)

@@ -180,8 +180,7 @@ def load_cells(kind: Kind, profile: str) -> Cells:
             results = _tiny(declared)
         else:
             _check_seeds(entry, declared)
-            wanted = [run for run in declared if run.seed in SEEDS or run.state() == "done"]
-            results = [(run.dataset, obtain(run, profile)[0]) for run in wanted]
+            results = [(run.dataset, obtain(run, profile)[0]) for run in reported(declared)]
         for dataset in kind.datasets:
             if own := tuple(result for of, result in results if of == dataset):
                 cells[entry.label, dataset] = Cell(
@@ -196,6 +195,11 @@ def _tiny(declared: Sequence[Run]) -> list[tuple[str, dict[str, Any]]]:
         return []
     result = obtain(first, "smoke")[0]
     return [(dataset, result) for dataset in dict.fromkeys(run.dataset for run in declared)]
+
+
+def reported(runs: Sequence[Run]) -> list[Run]:
+    """Those of `SEEDS`, and further ones that are done."""
+    return [run for run in runs if run.seed in SEEDS or run.state() == "done"]
 
 
 def _check_seeds(entry: Entry, declared: Sequence[Run]) -> None:

@@ -18,21 +18,19 @@ from torch import Tensor
 from helpers import paths
 from helpers.analysis.attention import recorded_windows
 from helpers.analysis.cost import beam_work, decision_work, gibbs_work, milliseconds
-from helpers.benchmark import SEEDS
+from helpers.benchmark import reported
 from helpers.data.catalogue import get_spec, load_dataset
 from helpers.data.collect import EpisodeMaker
 from helpers.data.episodes import Dataset, join
 from helpers.data.policies import load_policy
 from helpers.experiments import Run, load_experiments, smoke_version
 from helpers.files import BadFile
-from helpers.methods import METHODS
 from helpers.models.decision import DecisionTransformer, load_decision
 from helpers.models.leap import Leap, load_leap
 from helpers.models.trajectory import TrajectoryTransformer, columns, load_trajectory
 from helpers.planning.beam import BeamConfig
 from helpers.planning.gibbs import GibbsConfig
-from helpers.runs import obtain
-from helpers.tasks import get_task
+from helpers.runs import fresh_model, obtain
 
 TASK = "halfcheetah"
 TIERS = ("medium", "medium-replay")
@@ -50,7 +48,7 @@ def runs_of(experiment: str, dataset: str, profile: str) -> list[Run]:
     runs = [run for run in load_experiments()[experiment] if run.dataset == dataset]
     if profile == "smoke":
         return runs[:1]
-    return [run for run in runs if run.seed in SEEDS or run.state() == "done"]
+    return reported(runs)
 
 
 def _models(
@@ -63,18 +61,12 @@ def _models(
     """
     runs = runs_of(experiment, dataset, profile)
     if profile == "smoke":  # to train it would mean to play it, through a thousand steps
-        return (_untrained(smoke_version(runs[0])),)
+        sample = load_dataset(runs[0].dataset, sample=True)
+        return (fresh_model(smoke_version(runs[0]), sample).eval(),)
     found = [obtain(run, profile)[1] for run in runs]
     if not (stored := [checkpoint for checkpoint in found if checkpoint.exists()]):
         raise BadFile(f"{paths.CHECKPOINTS / experiment / dataset}: no checkpoint; it is committed")
     return tuple(reader(checkpoint)[0].eval() for checkpoint in stored)
-
-
-def _untrained(run: Run) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        data = load_dataset(run.dataset, sample=True)
-        return METHODS[run.method].make(get_task(run.task), data, **run.model).eval()
 
 
 @cache

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from helpers import paths
 from helpers.analysis.statistics import Interval, mean_draws, percentile_interval
-from helpers.benchmark import SEEDS
+from helpers.benchmark import reported
 from helpers.claim_statistics import STATISTICS
 from helpers.experiments import Run, load_experiments
 from helpers.files import BadFile, check_fields, read_entries
@@ -233,8 +233,7 @@ def episodes_of(name: str, measure: str, profile: str) -> dict[int, Float[np.nda
     if profile == "smoke":
         found = {runs[0].seed: np.array(stand_in(runs[0].method)["returns"])}
     else:
-        chosen = [run for run in runs if run.seed in SEEDS or run.state() == "done"]
-        found = {run.seed: np.array(obtain(run, profile)[0]["returns"]) for run in chosen}
+        found = {run.seed: np.array(obtain(run, profile)[0]["returns"]) for run in reported(runs)}
     if measure == "return":
         return found
     task = get_task(runs[0].plays or runs[0].task)

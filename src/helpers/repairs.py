@@ -22,11 +22,10 @@ from helpers.envs.grids import grid_layout, unpack
 from helpers.envs.mazes import SIDE
 from helpers.evaluate import rollout
 from helpers.experiments import Run, load_experiments
-from helpers.methods import METHODS
 from helpers.models.checkpoints import save_model
 from helpers.models.value_based import QLearner
 from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET, rows_downwards
-from helpers.runs import final_agent, returns_by_cell
+from helpers.runs import final_agent, fresh_model, returns_by_cell
 from helpers.tasks import Task, get_task
 
 MAZES = {"crossroads/halves": "crossroads", "pointmaze/halves": "PointMaze"}
@@ -119,10 +118,10 @@ def intervals(
     return {label: mean_interval(values) for (label, of), values in found.items() if of == dataset}
 
 
-def untrained(run: Run) -> Agent:
+def untrained_agent(run: Run) -> Agent:
     """An agent with freshly made weights in the shape of a run's model, for timing."""
     task = get_task(run.task)
-    model = METHODS[run.method].make(task, load_dataset(run.dataset, sample=True), **run.model)
+    model = fresh_model(run, load_dataset(run.dataset, sample=True))
     path = paths.WORK / "untrained" / f"{run.name}.safetensors"
     save_model(path, model, {})
     return final_agent(run, path)(np.array([task.target_return]))

@@ -327,16 +327,22 @@ def _dataset(run: Run, sample: bool) -> tuple[Any, str]:
 
 
 def _prepare(run: Run, dataset: Any) -> tuple[Any, Any]:
-    """The freshly initialised model, fitted to the data's ranges, and the training windows."""
+    """A fresh model and the training windows."""
+    from helpers.methods import METHODS
+
+    model = fresh_model(run, dataset)
+    return model, METHODS[run.method].windows(dataset, model)
+
+
+def fresh_model(run: Run, dataset: Any) -> Any:
+    """A run's model before its training, initialised from its seed, fitted to the data's ranges."""
     import torch
 
     from helpers.methods import METHODS
 
-    method = METHODS[run.method]
     with torch.random.fork_rng():
         torch.manual_seed(run.seed)
-        model = method.make(get_task(run.task), dataset, **run.model)
-    return model, method.windows(dataset, model)
+        return METHODS[run.method].make(get_task(run.task), dataset, **run.model)
 
 
 def _rounded(values: np.ndarray) -> list[float]:
