@@ -24,7 +24,7 @@ from helpers.evaluate import rollout
 from helpers.experiments import Run, load_experiments
 from helpers.models.checkpoints import save_model
 from helpers.models.value_based import QLearner
-from helpers.plotting import BACKGROUND, GRID, INK, METHOD_STYLES, QUIET, rows_downwards
+from helpers.plotting import GRID, INK, METHOD_STYLES, QUIET, rows_downwards
 from helpers.runs import final_agent, fresh_model, returns_by_cell
 from helpers.tasks import Task, get_task
 
@@ -232,7 +232,7 @@ def draw_cells(ax: Axes, cells: Cells, digits: int = 2, high: float = 1.0) -> No
                     facecolor="#0072b2", alpha=0.08 + 0.6 * share, edgecolor=GRID)  # fmt: skip
             if value is not None:
                 ax.text(x, y, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
-                        color=BACKGROUND if share > 0.6 else INK)  # fmt: skip
+                        color=INK)  # fmt: skip
     for end, name, shift in (("west", "start", (0, -0.75)), ("east", "paid", (0, -0.75)),
                              ("north", "not paid", (1.4, 0))):  # fmt: skip
         x, y = np.add(cell_of(end), shift)
