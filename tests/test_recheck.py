@@ -31,7 +31,8 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     sample = catalogue.load_dataset("halfcheetah/medium", sample=True)
     monkeypatch.setattr(catalogue, "load_dataset", lambda *_, **__: sample)
-    monkeypatch.setattr("helpers.runs.known_hash", lambda name: sample.content_hash())
+    for module in ("experiments", "runs"):
+        monkeypatch.setattr(f"helpers.{module}.known_hash", lambda name: sample.content_hash())
     run = smoke_version(load_experiments()["dt"][0])
     run = dataclasses.replace(run, evaluation={**run.evaluation, "episodes": 4})
     execute(run, progress=False)

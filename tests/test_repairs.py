@@ -59,10 +59,14 @@ def test_gains_are_differences_to_what_is_repaired():
         for dataset in MAZES
     }
     found["QDT", CROSS] = np.full((2, 50), 100.0)
+    found["TT+Q", CROSS] = found["TT", CROSS]
     added = gains(found)
     assert ("DT", CROSS) not in added
     expected = 100.0 - found["DT", CROSS].mean()
     assert added["QDT", CROSS].score == pytest.approx(expected)
+    assert added["QDT", CROSS].low < expected < added["QDT", CROSS].high
+    same = added["TT+Q", CROSS]  # plays the same models: nothing is left to vary
+    assert (same.low, same.score, same.high) == (0, 0, 0)
 
 
 def test_means_by_cell():

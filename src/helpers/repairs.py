@@ -92,14 +92,13 @@ def gains(
 
     Where both play the same trained models, the difference is that of the same episodes.
     """
-    added = {}
-    for variant in VARIANTS:
-        for at, dataset in enumerate(MAZES):
-            if not variant.repairs or (variant.label, dataset) not in found:
-                continue
-            plain = next(v for v in VARIANTS if v.label == variant.repairs)
+    added, of = {}, {variant.label: variant for variant in VARIANTS}
+    for variant in (variant for variant in VARIANTS if variant.repairs):
+        plain = of[variant.repairs]
+        # A variant that was tried in one maze has one experiment.
+        for dataset, *pair in zip(MAZES, variant.experiments, plain.experiments, strict=False):
             ours, theirs = found[variant.label, dataset], found[plain.label, dataset]
-            same = _trainer(variant.experiments[at]) == _trainer(plain.experiments[at])
+            same = len(set(map(_trainer, pair))) == 1
             added[variant.label, dataset] = (
                 mean_interval(ours - theirs) if same else difference_interval(ours, theirs)
             )
