@@ -112,7 +112,8 @@ def test_a_cell_without_runs(written, name, message):
 def test_a_cell_may_name_its_demonstrations():
     room = "babyai-gotolocal-s7n5/expert"
     assert {run.demonstrations for run in cell_runs(f"scaling-dt {room} 50000")} == {50_000}
-    assert {run.demonstrations for run in cell_runs(f"scaling-dt {room}")} == {50}
+    with pytest.raises(BadFile, match=r"add a number of demonstrations, one of \[50, "):
+        cell_runs(f"scaling-dt {room}")
 
 
 # --- verdicts and differences ------------------------------------------------------------------
