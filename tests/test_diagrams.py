@@ -42,10 +42,10 @@ def test_words_stand_apart_on_the_canvas(draw):
     check_drawing(draw)
 
 
-@pytest.mark.parametrize(("places", "message"), [((0.5, 0.5), "covers"), ((0.5, 1.2), "leaves")])
+@pytest.mark.parametrize(("places", "message"), [((0.5, 0.5), "covers"), ((0.5, 2.0), "leaves")])
 def test_a_bad_drawing_is_seen(places, message):
     def draw():
-        figure, ax = plt.subplots()
+        figure, ax = plt.subplots(layout="none")
         for place in places:
             ax.text(place, place, "word")
         return figure
