@@ -78,6 +78,7 @@ def test_every_claim_names_runs_and_a_chapter():
         ("threshold: 0", "threshold: yes", "claim one: threshold is True"),
         ("threshold: 0", "threshold: 0\n  limit: 3", r"claim one: unknown \['limit'\]"),
         ("threshold: 0", "threshold: 0\n  measure: joy", "measure is 'joy'"),
+        ("[babyai-dt babyai-pickuploc/expert]", "babyai-dt x", "minus is 'babyai-dt x'; write a"),
         ("[babyai-dt babyai-pickuploc/expert]", "[a b, c d]", "equally many cells"),
         (f"  of: [babyai-leap {PICK}]\n  minus: [babyai-dt {PICK}]\n", "", "needs cells"),
         ("- id: one", "- id: [one", "not YAML"),
@@ -89,6 +90,11 @@ def test_bad_claims_are_named(written, old, new, message):
     assert old in ENTRY
     with pytest.raises(BadFile, match=message):
         load_claims(written(ENTRY.replace(old, new)))
+
+
+def test_a_list_that_is_not_there(tmp_path):
+    with pytest.raises(BadFile, match="no such file"):
+        load_claims(tmp_path / "claims.yml")
 
 
 def test_an_unknown_statistic(written):
@@ -239,6 +245,9 @@ def test_correlations_over_blocks():
         np.array([[x, rng.normal(size=40)]] * 2), blocks=10, shared=True
     )
     assert other.low < 0 < other.high
+    pairs = np.array([[x, x + rng.normal(size=40)]] * 8)  # one model, told eight times
+    once, apart = (claim_attention._correlation(pairs, blocks=10, shared=s) for s in (True, False))
+    assert once.high - once.low > 1.5 * (apart.high - apart.low), "copies are no new evidence"
     flat = claim_attention._correlation(np.array([[x, np.zeros(40)]]), blocks=10, shared=True)
     assert (flat.score, flat.low, flat.high) == (0, 0, 0)
 

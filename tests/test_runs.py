@@ -277,6 +277,30 @@ def test_a_model_of_another_configuration_is_not_built_upon(monkeypatch):
         execute(run, progress=False)
 
 
+def test_full_makes_the_models_that_a_run_needs(monkeypatch, tmp_path):
+    """Also those whose results are committed, and whose models are not."""
+    made = []
+    run = load_experiments()["cross-ttq"][0]
+    monkeypatch.setattr(Run, "state", lambda r: "missing" if r.name == run.name else "done")
+    monkeypatch.setattr(Run, "checkpoint_path", lambda r: tmp_path / r.name)
+    monkeypatch.setattr(runs, "execute", lambda r: made.append(r.experiment))
+    obtain(run, "full")
+    assert made == ["cross-tt", "cross-iql", "cross-ttq"]
+
+
+def test_lessons_of_another_search_are_others(monkeypatch):
+    run = load_experiments()["distilled"][0]
+    teacher = run.partner("teacher")
+    monkeypatch.setattr("helpers.distillation.lessons", lambda *given: given[3])
+    monkeypatch.setattr(runs, "sha256", lambda path: "0" * 64)
+    folders = set()
+    for width in (2, 2, 3):
+        other = dataclasses.replace(teacher, planner={**teacher.planner, "beam_width": width})
+        monkeypatch.setattr(experiments, "load_experiments", lambda o=other: {"babyai-tt": [o]})
+        folders.add(runs._learned_from(run, None, None, False, False))
+    assert len(folders) == 2
+
+
 def test_a_model_is_trained_once_and_played_by_several_planners(planned, tmp_path):
     first, second = planned
     options = {"folder": tmp_path, "sample": True, "progress": False}
@@ -394,6 +418,9 @@ def test_playing_a_trained_model_needs_no_episodes(monkeypatch, tmp_path):
     [
         ('critic = "iql"\nmethod = "bc"', "a critic helps the methods dt and tt"),
         ('method = "bc"\nlessons = 3', "without one leave it out"),
+        ('method = "bc"\nmodel = 3', r"\[x.model\] is 3; write a table"),
+        ('method = "iql"\nteacher = "tt"\nlessons = 3', "a teacher is for the method bc"),
+        ('method = "dt"\ncritic = "iql"\ntrained_by = "dt"', "training would be ignored"),
         ('method = "bc"\nteacher = "tt"', "write how many episodes it plays"),
         ('method = "bc"\nteacher = "tt"\nlessons = "many"', "lessons is 'many'"),
     ],

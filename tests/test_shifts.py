@@ -217,6 +217,7 @@ episodes = 5
     [
         ("shifts = {wind=[2.0]}\nshift_episodes = 5", "unknown shift 'wind'; known: damping"),
         ("shifts = {gravity=[-1.0]}\nshift_episodes = 5", "factor of gravity is -1.0"),
+        ("shifts = ['gravity']", "shifts is \\['gravity'\\]; write a table"),
         ("shifts = {gravity=[2.0]}", "shift_episodes is 10; choose 1 to 5"),
         ("shifts = {gravity=[2.0]}\nshift_episodes = 0", "shift_episodes is 0"),
     ],

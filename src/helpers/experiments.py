@@ -199,6 +199,10 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
         raise BadFile(f"{path}: experiment [{name}] has {extra!r}; known: {sorted(known)}")
     for key, kind in (("datasets", str), ("seeds", int), ("demonstrations", int)):
         _check_list(f"{path}: [{name}] {key}", entry.get(key, []), kind)
+    for key in options:
+        _check_table(f"{path}: [{name}.{key}]", entry.get(key, {}))
+    shifts = entry.get("evaluation", {}).get("shifts", {})
+    _check_table(f"{path}: [{name}.evaluation] shifts", shifts)
     from helpers.methods import METHODS
     from helpers.train import TrainConfig
 
@@ -251,6 +255,11 @@ def unknown_fields(given: Mapping[str, Any], kind: type) -> str:
     known = sorted(f.name for f in fields(kind))
     unknown = sorted(set(given) - set(known))
     return f"unknown {unknown}; known: {known}" if unknown else ""
+
+
+def _check_table(where: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise BadFile(f"{where} is {value!r}; write a table of names and values")
 
 
 def _check_list(where: str, values: Any, kind: type) -> None:

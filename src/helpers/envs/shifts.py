@@ -95,8 +95,6 @@ def check_shifts(shifts: Mapping[str, Any]) -> None:
         UnknownName: no such property of the world.
         ValueError: not a list of different positive numbers.
     """
-    if not isinstance(shifts, Mapping):
-        raise ValueError(f"shifts is {shifts!r}; write a table of factors by name")
     for name, factors in shifts.items():
         look_up(SHIFTS, name, "shift")
         if not isinstance(factors, list | tuple) or not factors:
