@@ -6,11 +6,11 @@ import torch
 
 from helpers.data.catalogue import load_dataset
 from helpers.envs.grids import grid_layout, unpack
+from helpers.models.distinct import first_of_each
 from helpers.models.grid_encoder import (
     GridEncoder,
     GridEncoderConfig,
     MissionEncoder,
-    first_of_each,
     turn,
 )
 from helpers.tasks import get_task

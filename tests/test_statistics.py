@@ -116,3 +116,9 @@ def test_an_interval_takes_sides_as_a_whole():
         0,
         -1,
     ]
+
+
+def test_an_interval_in_another_unit():
+    interval = Interval(2.0, 1.0, 4.0)
+    assert interval.scaled(100) == Interval(200.0, 100.0, 400.0)
+    assert interval.scaled(-1) == Interval(-2.0, -4.0, -1.0)

@@ -18,9 +18,8 @@ from minigrid.core.constants import OBJECT_TO_IDX
 from torch import Tensor
 
 from helpers.agents import Actions, DecisionAgent, LeapAgent
-from helpers.envs.grids import WORDS, Layout, grid_layout, unpack
+from helpers.envs.grids import DIRECTIONS, WORDS, Layout, grid_layout, unpack
 from helpers.models.decision import DecisionTransformer
-from helpers.models.grid_encoder import FORWARD
 from helpers.models.leap import Leap
 from helpers.planning.gibbs import Constraint, GibbsConfig, GibbsPlanner, GibbsPlans
 
@@ -64,7 +63,7 @@ def lava_energy(observations: Real[Tensor, "n S"], lava: Bool[Tensor, "n W W"]) 
     open_door = (objects == DOOR) & (states == 0)
     free = (objects == EMPTY) | (objects == AGENT) | open_door
     pose = parts["pose"].long()
-    steps = torch.tensor(FORWARD)
+    steps = torch.tensor(DIRECTIONS)
 
     def energy(plans: Int[Tensor, "rows H"], rows: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         place, direction = pose[rows, :2], pose[rows, 2]

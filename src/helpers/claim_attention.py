@@ -95,7 +95,7 @@ def leap_map(profile: str) -> tuple[AttentionMaps, Int[Tensor, " B"]]:
     return leap_attention(leap, states, masked), places
 
 
-def _by_episode(
+def by_episode(
     values: Sequence[Float[Tensor, " windows"]], count: int
 ) -> Float[np.ndarray, "models episodes"]:
     """Means over the windows of an episode, whose windows stand together."""
@@ -109,7 +109,7 @@ def _over_decisions(
 ) -> Interval:
     """A statistic of each window, over the models and episodes of all tiers."""
     found = [
-        _by_episode([statistic(maps)], len(episodes(tier, profile).lengths))
+        by_episode([statistic(maps)], len(episodes(tier, profile).lengths))
         for tier in tiers
         for maps in decision_maps(tier, profile)
     ]
@@ -122,7 +122,7 @@ def _over_trajectories(
     """A statistic of each window, over the models and episodes of Trajectory Transformer."""
     count = len(episodes("medium", profile).lengths)
     maps = trajectory_maps(profile)
-    return mean_interval(_by_episode([statistic(found) for found in maps], count))
+    return mean_interval(by_episode([statistic(found) for found in maps], count))
 
 
 def _rise(values: Float[Tensor, "layers B H"]) -> Float[Tensor, " B"]:
@@ -221,7 +221,7 @@ def tt_sparser(profile: str) -> Interval:
     """Share of neglected allowed keys: TT's in windows of 100 tokens minus DT's."""
     count = len(episodes("medium", profile).lengths)
     theirs, ours = (
-        _by_episode([small_weights(maps).mean(dim=(0, 2)) for maps in found], count)
+        by_episode([small_weights(maps).mean(dim=(0, 2)) for maps in found], count)
         for found in (decision_maps("medium", profile), trajectory_maps(profile, SHORT))
     )
     return difference_interval(ours, theirs)
@@ -293,8 +293,7 @@ def sparse_less_error(profile: str) -> Interval:
         tokens = trajectory_tokens(profile, maps.kinds.shape[1] // model.config.step_size, count)
         pairs.append((small_weights(maps).mean(dim=(0, 2)), _action_nats(model, tokens)))
     table = np.array([[side.double().numpy() for side in pair] for pair in pairs])
-    found = _correlation(table, blocks=len(data.lengths), shared=True)
-    return Interval(-found.score, -found.high, -found.low)
+    return _correlation(table, blocks=len(data.lengths), shared=True).scaled(-1)
 
 
 def _action_nats(model: TrajectoryTransformer, tokens: Int[Tensor, "B P"]) -> Float[Tensor, " B"]:

@@ -16,7 +16,7 @@ from helpers.analysis.attention import AttentionMaps, normalised_entropy
 from helpers.analysis.cost import beam_cost, decision_cost, gibbs_cost
 from helpers.analysis.robustness import Kept, share_intervals
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval, side
-from helpers.claim_attention import decision_maps, leap_map, trajectory_maps
+from helpers.claim_attention import by_episode, decision_maps, leap_map, trajectory_maps
 from helpers.claim_models import episodes, timed_decisions
 from helpers.claim_tables import chapter_link, stacked, table, text
 from helpers.claims import cell, cell_runs, difference, episodes_of, stand_in
@@ -176,8 +176,8 @@ def _of_cells(cells: Mapping[str, str], profile: str) -> dict[str, str]:
 def _entropies(profile: str) -> dict[str, str]:
     def of(maps: Sequence[AttentionMaps], blocks: int) -> Interval:
         """Over trained models and episodes."""
-        windows = [normalised_entropy(found).mean(dim=(0, 2)).double().numpy() for found in maps]
-        return mean_interval(np.stack([v.reshape(blocks, -1).mean(axis=1) for v in windows]))
+        windows = [normalised_entropy(found).mean(dim=(0, 2)) for found in maps]
+        return mean_interval(by_episode(windows, blocks))
 
     count, (level, places) = len(episodes("medium", profile).lengths), leap_map(profile)
     return {
@@ -198,7 +198,7 @@ def kept_share(loud: str, soft: str, profile: str) -> Interval:
     own = np.array([calm[seed][: len(disturbed[seed])] for seed in seeds])
     noisy = Kept(own, {("noise", 1.0): np.array([disturbed[seed] for seed in seeds])})
     _, share = share_intervals(noisy)
-    return Interval(100 * share.score, 100 * share.low, 100 * share.high)
+    return share.scaled(100)
 
 
 def _firsts(profile: str) -> dict[str, str]:

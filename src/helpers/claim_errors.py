@@ -93,7 +93,7 @@ def dt_error_growth(profile: str) -> Interval:
 def tt_error_stable(profile: str) -> Interval:
     """Negative growth of Trajectory Transformer's."""
     found = _growth(_own_trajectories(profile), profile)
-    return Interval(-found.score, -found.high, -found.low)
+    return found.scaled(-1)
 
 
 def dt_error_compounds(profile: str) -> Interval:
@@ -124,7 +124,7 @@ def tt_dream_stable(profile: str) -> Interval:
         errors.append(open_loop(model, data, now, context=context, horizon=horizon).errors(scale))
     ahead = np.arange(1, horizon + 1)
     exponent = fit_growth(ahead, np.mean(errors, axis=0), typical=True).power.rate
-    return Interval(-exponent.score, -exponent.high, -exponent.low)
+    return exponent.scaled(-1)
 
 
 ERRORS: Mapping[str, Callable[[str], Interval]] = {

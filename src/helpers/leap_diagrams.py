@@ -22,8 +22,7 @@ from torch import Tensor
 from helpers.analysis.plans import Walk, walk
 from helpers.analysis.statistics import Interval
 from helpers.diagrams import LOOP, _arrow, _box, _canvas, _line, _text, _token
-from helpers.envs.grids import ACTIONS
-from helpers.models.grid_encoder import FORWARD
+from helpers.envs.grids import ACTIONS, DIRECTIONS
 from helpers.models.leap import LeapConfig
 from helpers.plotting import (
     BACKGROUND,
@@ -346,7 +345,7 @@ def draw_way(ax: Axes, walked: Walk, tile: float, colour: str = TEAL) -> None:
     if len(walked.poses) == 1:
         return
     x, y = xs[-1], ys[-1]
-    dx, dy = FORWARD[walked.poses[-1, 2]]
+    dx, dy = DIRECTIONS[walked.poses[-1, 2]]
     marker = (3, 0, -90.0 * (walked.poses[-1, 2] + 1))
     ax.plot(x + 0.12 * tile * dx, y + 0.12 * tile * dy, marker=marker, ms=11, color=colour,
             markeredgecolor="white", zorder=4)  # fmt: skip

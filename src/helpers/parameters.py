@@ -66,9 +66,8 @@ def choices_of(
     if name not in ("seed", "task"):
         raise TypeError(f"{CHECK} is not told what {name} accepts: accepted={{{name!r}: [...]}}")
     if experiment:
-        from helpers.experiments import (
-            load_experiments,  # takes seconds, and not all chapters need it
-        )
+        # Takes seconds, and not all chapters need it.
+        from helpers.experiments import load_experiments
 
         runs = load_experiments()[experiment]
         if name == "task":

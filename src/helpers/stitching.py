@@ -17,9 +17,8 @@ from jaxtyping import Float, Real
 from torch import Tensor
 
 from helpers.data.episodes import Dataset
-from helpers.envs.grids import grid_layout, pack_tensors, unpack
+from helpers.envs.grids import DIRECTIONS, grid_layout, pack_tensors, unpack
 from helpers.models.checkpoints import load_model
-from helpers.models.grid_encoder import FORWARD
 from helpers.models.value_based import KINDS, ImplicitQLearning, QLearner
 
 BLOCK = 4096
@@ -109,7 +108,7 @@ class GridCritic:
         count = len(states) // len(self.first["pose"])
         parts = {name: part.repeat_interleave(count, dim=0) for name, part in self.first.items()}
         old, size = parts["pose"].long(), self.model.config.grid_size
-        steps = torch.tensor(FORWARD)
+        steps = torch.tensor(DIRECTIONS)
         ahead, right = steps[old[:, 2]], steps[(old[:, 2] + 1) % 4]
         moved = states.round().long()
         place = old[:, :2] + moved[:, :1] * ahead + moved[:, 1:2] * right

@@ -29,6 +29,11 @@ class Interval:
         spec = spec or ",.0f"
         return f"{self.score:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
+    def scaled(self, factor: float | int) -> Interval:
+        """In another unit; with a negative factor, of the opposite."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Interval(factor * self.score, low, high)
+
 
 def side(interval: Interval, zero: float = 0.0) -> int:
     """1 if the whole interval lies above zero, -1 if below, 0 if it does not tell."""

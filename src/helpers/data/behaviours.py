@@ -19,6 +19,7 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 from helpers import paths
 from helpers.data.policies import load_policy
 from helpers.envs import crossroads
+from helpers.envs.grids import DIRECTIONS
 from helpers.envs.mazes import CENTRE, ENDS, SIDE, centre_of, lake_map
 from helpers.names import look_up
 
@@ -147,11 +148,11 @@ def trip(env: gymnasium.Env, rng: np.random.Generator, end: str, noise: float = 
     def choose(_: Any) -> int:
         x, y = map(int, level.agent_pos)
         if rng.random() < noise:
-            dx, dy = crossroads.STEPS[level.agent_dir]
+            dx, dy = DIRECTIONS[level.agent_dir]
             safe = crossroads.is_open(x + dx, y + dy) and arm_of(x + dx, y + dy) in arms
             return int(rng.integers(crossroads.FORWARD + safe))
         goal = np.array(crossroads.cell_of("centre" if arm_of(x, y) == level.start else end))
-        wanted = crossroads.STEPS.index(tuple(np.sign(goal - (x, y)).tolist()))
+        wanted = DIRECTIONS.index(tuple(np.sign(goal - (x, y)).tolist()))
         turns = (wanted - level.agent_dir) % 4
         return (crossroads.FORWARD, crossroads.RIGHT, crossroads.RIGHT, crossroads.LEFT)[turns]
 

@@ -17,12 +17,11 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Door, Wall
 from minigrid.minigrid_env import MiniGridEnv
 
+from helpers.envs.grids import DIRECTIONS
 from helpers.envs.mazes import CENTRE, ENDS, SIDE
 
 MISSION = "go through the yellow door"
 LEFT, RIGHT, FORWARD = range(3)
-STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-"""Of x and y, for MiniGrid's directions east, south, west, north."""
 
 
 def cell_of(end: str) -> tuple[int, int]:
@@ -97,6 +96,6 @@ def fewest_steps(x: int, y: int, direction: int) -> int:
 
 
 def _neighbours(x: int, y: int, direction: int) -> list[tuple[int, int, int]]:
-    ahead = x + STEPS[direction][0], y + STEPS[direction][1]
+    ahead = x + DIRECTIONS[direction][0], y + DIRECTIONS[direction][1]
     moved = [(*ahead, direction)] if is_open(*ahead) else []
     return [(x, y, (direction + 1) % 4), (x, y, (direction - 1) % 4), *moved]

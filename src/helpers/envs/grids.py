@@ -24,6 +24,8 @@ from minigrid.envs.babyai.core.verifier import AfterInstr, SeqInstr
 from minigrid.minigrid_env import MiniGridEnv
 
 ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
+DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+"""Step of x and y for the directions east, south, west, north; to the right is the next one."""
 LARGEST_CODE = 30
 """No object, colour, state or coordinate of our levels exceeds it."""
 MISSION_LENGTH = 28

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Integer, Real
+from jaxtyping import Float, Integer, Real
 from torch import Tensor, nn
 
-from helpers.envs.grids import WORDS, grid_layout, unpack
+from helpers.envs.grids import DIRECTIONS, WORDS, grid_layout, unpack
+from helpers.models.distinct import first_of_each
 
 OBJECTS, COLOURS, STATES = 12, 6, 4
 """Codes of a cell: MiniGrid's 11 objects (one more here for the oracle's mark), 6 colours, and 3
 states of a door or 4 directions of the agent."""
 VIEW = 7
-FORWARD = ((1, 0), (0, 1), (-1, 0), (0, -1))
-"""Step of x and y for the directions east, south, west, north; to the right is the next one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class GridEncoderConfig:
 def turn(grid: Real[Tensor, "B W W C"], pose: Integer[Tensor, "B 5"]) -> Real[Tensor, "B W W C"]:
     """The map as the agent meets it: entry (f, r) is f cells ahead and r to the right, modulo W."""
     batch, size = grid.shape[:2]
-    steps = torch.tensor(FORWARD, device=grid.device)
+    steps = torch.tensor(DIRECTIONS, device=grid.device)
     direction = pose[:, 2].long()
     ahead, right = steps[direction], steps[(direction + 1) % 4]  # (B, 2)
     offsets = torch.arange(size, device=grid.device)
@@ -83,23 +82,6 @@ class MissionEncoder(nn.Module):
         states, _ = self.gru(self.words(distinct[:, : int(lengths.max())].long()))
         last = states[torch.arange(len(distinct), device=missions.device), lengths - 1]
         return last[which]
-
-
-def first_of_each(rows: Real[Tensor, "N S"]) -> tuple[Int[Tensor, " U"], Int[Tensor, " N"]]:
-    """Where each distinct row stands first, and which of those each row equals.
-
-    Rows are compared by a random sum of their entries, which is many times faster than sorting
-    them; should two different ones ever have the same sum, each row counts as distinct.
-    """
-    generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**40), 2**40, (rows.shape[1],), generator=generator)
-    sums = (rows.long() * factors.to(rows.device)).sum(dim=1)
-    distinct, which = sums.unique(return_inverse=True)
-    everywhere = torch.arange(len(rows), device=rows.device)
-    first = torch.full_like(distinct, len(rows)).scatter_reduce_(0, which, everywhere, "amin")
-    if not torch.equal(rows[first][which], rows):
-        return everywhere, everywhere
-    return first, which
 
 
 class GridEncoder(nn.Module):

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from helpers.data.episodes import Dataset
 from helpers.data.tokens import Discretiser, fit_discretiser
-from helpers.envs.grids import Layout, grid_layout, unpack
-from helpers.models.grid_encoder import FORWARD
+from helpers.envs.grids import DIRECTIONS, Layout, grid_layout, unpack
 from helpers.models.trajectory import (
     TrajectoryConfig,
     TrajectoryTransformer,
@@ -38,7 +37,7 @@ def relative_poses(
     poses: Integer[Tensor, "*batch T 5"], first: Integer[Tensor, "*batch 5"]
 ) -> Integer[Tensor, "*batch T 5"]:
     """Poses (x, y, direction, object, colour) as met from the pose `first`."""
-    steps = torch.tensor(FORWARD)
+    steps = torch.tensor(DIRECTIONS)
     poses, first = poses.long(), first.long().unsqueeze(-2)
     ahead = steps[first[..., 2]]
     right = steps[(first[..., 2] + 1) % 4]

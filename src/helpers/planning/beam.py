@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from helpers.models.decoding import Decoder, Segment
+from helpers.models.distinct import first_of_each
 from helpers.models.trajectory import TrajectoryTransformer
 
 ValueFunction = Callable[[Float[Tensor, "rows S"], Float[Tensor, "rows A"]], Float[Tensor, " rows"]]
@@ -304,9 +305,7 @@ class _Search:
         parents = self.identity.repeat_interleave(self.planner.config.expansions, dim=1)
         env = torch.arange(envs)[:, None].expand(-1, count)
         rows = torch.cat([torch.stack([env, parents], dim=-1), actions], dim=-1).flatten(0, 1)
-        _, number = rows.unique(dim=0, return_inverse=True)
-        first = torch.full((int(number.max()) + 1,), len(rows))
-        first.scatter_reduce_(0, number, torch.arange(len(rows)), "amin")
+        first, number = first_of_each(rows)
         copy = first[number] != torch.arange(len(rows))
         self.numbers = number.view(envs, count)
         return candidates.scores.masked_fill(copy.view(envs, count), float("-inf"))
