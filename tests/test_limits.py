@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from helpers.analysis.luck import condition
-from helpers.analysis.robustness import Kept, kept_of, lead_intervals, share_intervals
+from helpers.analysis.robustness import (
+    Kept,
+    kept_by_seed,
+    kept_of,
+    lead_intervals,
+    share_intervals,
+)
 from helpers.tasks import get_task
 
 RNG = np.random.default_rng(0)
@@ -43,6 +49,15 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         (found,), _ = share_intervals(Kept(own, {("gravity", 2.0): changed}))
         hits.append(found.low <= 0.8 <= found.high)
     assert 0.85 <= np.mean(hits) <= 0.99
+
+
+def test_partners_are_found_by_seed():
+    calm = {0: [10.0, 20.0, 40.0], 1: [30.0, 40.0, 50.0], 2: [1.0, 1.0, 1.0]}
+    found = kept_by_seed({1: [15.0, 20.0], 0: [5.0, 10.0]}, calm, ("noise", 0.2))
+    assert found.own.tolist() == [[10.0, 20.0], [30.0, 40.0]]
+    assert found.shares == pytest.approx([0.5])
+    with pytest.raises(ValueError, match=r"no seed of \[3\] among those of \[0, 1, 2\]"):
+        kept_by_seed({3: [1.0]}, calm, ("noise", 0.2))
 
 
 def test_models_that_differ_make_it_uncertain():

@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.analysis.attention import AttentionMaps, normalised_entropy
 from helpers.analysis.cost import beam_cost, decision_cost, gibbs_cost
-from helpers.analysis.robustness import Kept, share_intervals
+from helpers.analysis.robustness import kept_by_seed, share_intervals
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval, side
 from helpers.claim_attention import by_episode, decision_maps, leap_map, trajectory_maps
 from helpers.claim_models import episodes, timed_decisions
@@ -194,10 +194,7 @@ def _kept(profile: str) -> dict[str, str]:
 def kept_share(loud: str, soft: str, profile: str) -> Interval:
     """Mean return of a cell over that of another from the same first states, in percent."""
     disturbed, calm = (episodes_of(name, "return", profile) for name in (loud, soft))
-    seeds = sorted(set(disturbed) & set(calm))
-    own = np.array([calm[seed][: len(disturbed[seed])] for seed in seeds])
-    noisy = Kept(own, {("noise", 1.0): np.array([disturbed[seed] for seed in seeds])})
-    _, share = share_intervals(noisy)
+    _, share = share_intervals(kept_by_seed(disturbed, calm, (loud, 1.0)))
     return share.scaled(100)
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from helpers.analysis.statistics import RESAMPLES, Interval, percentile_interval
 from helpers.envs.shifts import SHIFTS
 
+Floats = Float[np.ndarray, " _episodes"] | Sequence[float]
 World = tuple[str, float]
 """What is changed, and its factor."""
 
@@ -70,6 +71,22 @@ def kept_of(results: Sequence[Mapping[str, Any]]) -> Kept:
     changed = {world: np.array([own[world] for own in by_seed]) for world in worlds}
     episodes = changed[worlds[0]].shape[1]
     return Kept(np.array([result["returns"][:episodes] for result in results]), changed)
+
+
+def kept_by_seed(disturbed: Mapping[int, Floats], calm: Mapping[int, Floats], world: World) -> Kept:
+    """What returns by seed, with and without one disturbance, say of it.
+
+    The first episodes without it are the partners of those with it; seeds that lack either are left
+    out.
+
+    Raises:
+        ValueError: no seed has both.
+    """
+    seeds = sorted(set(disturbed) & set(calm))
+    if not seeds:
+        raise ValueError(f"{world}: no seed of {sorted(disturbed)} among those of {sorted(calm)}")
+    own = np.array([calm[seed][: len(disturbed[seed])] for seed in seeds])
+    return Kept(own, {world: np.array([disturbed[seed] for seed in seeds])})
 
 
 def share_intervals(kept: Kept, seed: int = 0) -> tuple[list[Interval], Interval]:
