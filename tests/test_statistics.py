@@ -12,6 +12,7 @@ from helpers.analysis.statistics import (
     mean_interval,
     performance_profile,
     side,
+    slope_interval,
 )
 
 
@@ -122,3 +123,10 @@ def test_an_interval_in_another_unit():
     interval = Interval(2.0, 1.0, 4.0)
     assert interval.scaled(100) == Interval(200.0, 100.0, 400.0)
     assert interval.scaled(-1) == Interval(-2.0, -4.0, -1.0)
+
+
+def test_what_is_no_number_has_no_interval():
+    with pytest.raises(ValueError, match="not all finite"):
+        mean_interval(np.array([[1.0, np.nan]]))
+    with pytest.raises(ValueError, match="two targets or more, not 1"):
+        slope_interval(np.ones(1), np.ones((1, 2, 3)))

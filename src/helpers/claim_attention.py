@@ -39,6 +39,7 @@ from helpers.analysis.statistics import (
     RESAMPLES,
     Interval,
     difference_interval,
+    mean_draws,
     mean_interval,
     percentile_interval,
 )
@@ -51,7 +52,7 @@ from helpers.claim_models import (
     demonstrations,
     episodes,
     intended,
-    leap_models,
+    leap_model,
     moments,
     trajectory_models,
     trajectory_tokens,
@@ -85,7 +86,7 @@ def trajectory_maps(
 @cache
 def leap_map(profile: str) -> tuple[AttentionMaps, Int[Tensor, " B"]]:
     """One model's attention in the plans of the bot with one place masked, and which one it is."""
-    leap, data = leap_models(profile)[0], demonstrations(profile)
+    leap, data = leap_model(profile), demonstrations(profile)
     plans = first_plans(data, leap.config.plan_length, leap.config.end)
     used = leap.active(plans).sum(dim=1).numpy()  # actions and one END
     places = torch.from_numpy((np.random.default_rng(0).random(len(used)) * used).astype(int))
@@ -107,13 +108,17 @@ def _over_decisions(
     profile: str,
     tiers: Sequence[str] = TIERS,
 ) -> Interval:
-    """A statistic of each window, over the models and episodes of all tiers."""
-    found = [
-        by_episode([statistic(maps)], len(episodes(tier, profile).lengths))
-        for tier in tiers
-        for maps in decision_maps(tier, profile)
-    ]
-    return mean_interval(np.concatenate(found))
+    """A statistic of each window, over models and episodes, mean over tiers.
+
+    Tiers are chosen and not drawn, so models are resampled within each.
+    """
+    rng, scores, draws = np.random.default_rng(0), [], []
+    for tier in tiers:
+        maps, count = decision_maps(tier, profile), len(episodes(tier, profile).lengths)
+        found = by_episode([statistic(one) for one in maps], count)
+        scores.append(found.mean())
+        draws.append(mean_draws(found, rng))
+    return percentile_interval(float(np.mean(scores)), np.mean(draws, axis=0))
 
 
 def _over_trajectories(
@@ -273,27 +278,39 @@ def leap_entropy_rise(profile: str) -> Interval:
 
 
 @torch.inference_mode()
-def sparse_less_error(profile: str) -> Interval:
-    """Negative rank correlation over windows of sparsity and error, mean over models.
+def dt_sparse_less_error(profile: str) -> Interval:
+    """Negative rank correlation over windows of sparsity and error, mean over DT's models.
 
-    Decision Transformer's error is the distance of its last action from what the policy intends;
-    Trajectory Transformer's is the cross-entropy of the action's entries.
+    The error is the distance of the last action from what the policy intends.
     """
     data, window = episodes("medium", profile), decision_windows("medium", profile)
     scale = torch.from_numpy(data.actions.std(axis=0))
     wanted = torch.from_numpy(intended(data.observations[moments(data, WINDOWS_AN_EPISODE)]))
-    pairs = []
-    models = zip(decision_models("medium", profile), decision_maps("medium", profile), strict=True)
-    for model, maps in models:
-        errors = action_change(model(**window)[:, -1], wanted, scale)
-        pairs.append((small_weights(maps).mean(dim=(0, 2)), errors))
-    count = WINDOWS_AN_EPISODE
-    maps_of = trajectory_maps(profile, SHORT, count)
-    for model, maps in zip(trajectory_models(profile), maps_of, strict=True):
-        tokens = trajectory_tokens(profile, maps.kinds.shape[1] // model.config.step_size, count)
-        pairs.append((small_weights(maps).mean(dim=(0, 2)), _action_nats(model, tokens)))
-    table = np.array([[side.double().numpy() for side in pair] for pair in pairs])
-    return _correlation(table, blocks=len(data.lengths), shared=True).scaled(-1)
+    models, maps = decision_models("medium", profile), decision_maps("medium", profile)
+    errors = [action_change(model(**window)[:, -1], wanted, scale) for model in models]
+    return _less_error(maps, errors, len(data.lengths))
+
+
+@torch.inference_mode()
+def tt_sparse_less_error(profile: str) -> Interval:
+    """The same of TT, whose error is the cross-entropy of the action's entries."""
+    models = trajectory_models(profile)
+    maps = trajectory_maps(profile, SHORT, WINDOWS_AN_EPISODE)
+    steps = maps[0].kinds.shape[1] // models[0].config.step_size
+    tokens = trajectory_tokens(profile, steps, WINDOWS_AN_EPISODE)
+    errors = [_action_nats(model, tokens) for model in models]
+    return _less_error(maps, errors, len(episodes("medium", profile).lengths))
+
+
+def _less_error(
+    maps: Sequence[AttentionMaps], errors: Sequence[Float[Tensor, " windows"]], count: int
+) -> Interval:
+    """Negative correlation of sparsity with errors in windows of that many episodes."""
+    pairs = [
+        torch.stack([small_weights(one).mean(dim=(0, 2)).double(), error.double()])
+        for one, error in zip(maps, errors, strict=True)
+    ]
+    return _correlation(torch.stack(pairs).numpy(), blocks=count, shared=True).scaled(-1)
 
 
 def _action_nats(model: TrajectoryTransformer, tokens: Int[Tensor, "B P"]) -> Float[Tensor, " B"]:
@@ -339,6 +356,6 @@ ATTENTION: Mapping[str, Callable[[str], Interval]] = {
     for function in (
         return_lift, dt_stripes_rise, returns_early, shift_to_recent, tt_look_back,
         tt_nearer_than_even, tt_stripes_rise, tt_bands_persist, tt_sparser, peaked_heads_matter,
-        leap_future_lift, leap_entropy_rise, sparse_less_error,
+        leap_future_lift, leap_entropy_rise, dt_sparse_less_error, tt_sparse_less_error,
     )
 }  # fmt: skip

@@ -51,40 +51,39 @@ def runs_of(experiment: str, dataset: str, profile: str) -> list[Run]:
     return reported(runs)
 
 
-def _models(
-    reader: Callable[..., Any], experiment: str, dataset: str, profile: str
-) -> tuple[Any, ...]:
-    """Trained models of all seeds whose checkpoint is at hand; in smoke a tiny untrained one.
+def _models(reader: Callable[..., Any], runs: list[Run], profile: str) -> tuple[Any, ...]:
+    """Trained models; in smoke a tiny untrained one.
 
     Raises:
-        BadFile: there are none.
+        BadFile: a checkpoint is lacking; an interval of fewer models would mean less.
     """
-    runs = runs_of(experiment, dataset, profile)
     if profile == "smoke":  # to train it would mean to play it, through a thousand steps
         sample = load_dataset(runs[0].dataset, sample=True)
         return (fresh_model(smoke_version(runs[0]), sample).eval(),)
-    found = [obtain(run, profile)[1] for run in runs]
-    if not (stored := [checkpoint for checkpoint in found if checkpoint.exists()]):
-        raise BadFile(f"{paths.CHECKPOINTS / experiment / dataset}: no checkpoint; it is committed")
-    return tuple(reader(checkpoint)[0].eval() for checkpoint in stored)
+    checkpoints = [obtain(run, profile)[1] for run in runs]
+    if lacking := [str(checkpoint) for checkpoint in checkpoints if not checkpoint.exists()]:
+        raise BadFile(
+            f"{', '.join(lacking)}: no such file; it is committed: git checkout restores it"
+        )
+    return tuple(reader(checkpoint)[0].eval() for checkpoint in checkpoints)
 
 
 @cache
 def decision_models(tier: str, profile: str) -> tuple[DecisionTransformer, ...]:
     """Decision Transformers of HalfCheetah."""
-    return _models(load_decision, "dt", f"{TASK}/{tier}", profile)
+    return _models(load_decision, runs_of("dt", f"{TASK}/{tier}", profile), profile)
 
 
 @cache
 def trajectory_models(profile: str) -> tuple[TrajectoryTransformer, ...]:
     """Trajectory Transformers of HalfCheetah medium."""
-    return _models(load_trajectory, "tt", f"{TASK}/medium", profile)
+    return _models(load_trajectory, runs_of("tt", f"{TASK}/medium", profile), profile)
 
 
 @cache
-def leap_models(profile: str) -> tuple[Leap, ...]:
-    """LEAP of a room."""
-    return _models(load_leap, "babyai-leap", ROOM, profile)
+def leap_model(profile: str) -> Leap:
+    """LEAP of a room: the first seed's, whose checkpoint is committed."""
+    return _models(load_leap, runs_of("babyai-leap", ROOM, profile)[:1], profile)[0]
 
 
 # --- episodes and windows ----------------------------------------------------------------------
@@ -159,7 +158,7 @@ def timed_decisions(profile: str) -> dict[str, Float[np.ndarray, " rounds"]]:
         "dt": decision_work(decision_models("medium", profile)[0]),
         "tt": beam_work(trajectory_models(profile)[0], search, search.context),
         "leap": gibbs_work(
-            leap_models(profile)[0],
+            leap_model(profile),
             GibbsConfig(**experiments["babyai-leap"][0].planner),
             torch.from_numpy(room.observations[:1]),
         ),

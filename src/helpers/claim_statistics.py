@@ -26,7 +26,7 @@ from helpers.claim_attention import ATTENTION
 from helpers.claim_errors import ERRORS
 from helpers.claim_models import (
     decision_models,
-    leap_models,
+    leap_model,
     runs_of,
     timed_decisions,
     trajectory_models,
@@ -119,14 +119,18 @@ VALUE_BASED = ("shifted-iql", "shifted-cql")
 
 
 def _kept(
-    experiments: Sequence[str], profile: str, rng: np.random.Generator
+    experiments: Sequence[str], profile: str, rng: np.random.Generator, worlds: str = ""
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    """Percent of the return that is kept, on average over worlds and methods, and its resamples."""
+    """Percent of the return that is kept, on average over worlds and methods, and its resamples.
+
+    `worlds` names what is changed (`envs.shifts.SHIFTS`); all that were tried if empty.
+    """
     if profile == "smoke":  # a search takes minutes; one tiny model stands for all
         experiments = ("shifted-bc",)
     runs = [runs_of(name, "halfcheetah/medium", profile) for name in experiments]
     kept = [kept_of([obtain(run, profile)[0] for run in some]) for some in runs]
-    shares, draws = [one.shares for one in kept], [one.draws(rng) for one in kept]
+    some = [i for i, (name, _) in enumerate(kept[0].changed) if worlds in ("", name)]
+    shares, draws = [one.shares[some] for one in kept], [one.draws(rng)[some] for one in kept]
     return 100 * float(np.mean(shares)), 100 * np.mean(draws, axis=(0, 1))
 
 
@@ -142,6 +146,12 @@ def shift_lead(profile: str) -> Interval:
 def shift_loss(profile: str) -> Interval:
     """Percent of their return that sequence models lose in changed worlds."""
     kept, draws = _kept(SEQUENCE_MODELS, profile, np.random.default_rng(0))
+    return percentile_interval(100 - kept, 100 - draws)
+
+
+def start_loss(profile: str) -> Interval:
+    """Percent of their return that sequence models lose when the first state is thrown further."""
+    kept, draws = _kept(SEQUENCE_MODELS, profile, np.random.default_rng(0), worlds="start")
     return percentile_interval(100 - kept, 100 - draws)
 
 
@@ -202,9 +212,8 @@ def leap_dearer(profile: str) -> Interval:
 def attention_share(profile: str) -> Interval:
     """Largest share of attention in a block's operations, among the windows of DT, TT and LEAP."""
     tier = "medium"
-    dt, tt, leap = (models[0].config for models in (
-        decision_models(tier, profile), trajectory_models(profile), leap_models(profile)
-    ))  # fmt: skip
+    first = decision_models(tier, profile)[0], trajectory_models(profile)[0], leap_model(profile)
+    dt, tt, leap = (model.config for model in first)
     lengths = [3 * dt.context_length, tt.context_length * tt.step_size, 1 + leap.plan_length]
     widths = [dt.core.width, tt.core.width, leap.core.width]
     shares = []
@@ -242,8 +251,8 @@ STATISTICS: Mapping[str, Callable[[str], Interval]] = {
         function.__name__: function
         for function in (
             triad_diverges, copying_success, obeys_replay, obeys_medium, obeys_beyond,
-            shift_lead, shift_loss, atari_lead, shared_tasks, beam_is_linear, leap_dearer,
-            attention_share, dt_milliseconds, tt_milliseconds, leap_milliseconds,
+            shift_lead, shift_loss, start_loss, atari_lead, shared_tasks, beam_is_linear,
+            leap_dearer, attention_share, dt_milliseconds, tt_milliseconds, leap_milliseconds,
         )
     },
     **ATTENTION,

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from helpers.analysis.statistics import Interval
-from helpers.claims import VERDICTS, Judged
+from helpers.claims import VERDICTS, Judged, Untested
 from helpers.plotting import INK, QUIET, SERIES_COLOURS
 
 MARKS = {"supported": "\N{CHECK MARK}", "refuted": "\N{BALLOT X}", "inconclusive": "?"}
@@ -87,13 +87,24 @@ def verdict_table(judged: Sequence[Judged]) -> str:
 
 def _row(one: Judged) -> str:
     claim = one.claim
+    section = escape(claim.section) + ", added later" * claim.late
     cells = (
-        f"<i>{in_words(claim.id)}</i> ({escape(claim.section)})<br>{escape(claim.claim)}",
+        f"<i>{in_words(claim.id)}</i> ({section})<br>{escape(claim.claim)}",
         f"{escape(claim.test)} ({chapter_link(claim.chapter)})",
         f"{stacked(text(one.interval))}<br>threshold&nbsp;{plain(claim.threshold)}",
         f"{MARKS[one.verdict]}&nbsp;{one.verdict}",
     )
     return f'<tr id="claim-{claim.id}">' + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
+
+
+def untested_table(claims: Sequence[Untested]) -> str:
+    """Claims without a test, and what one would need, as HTML."""
+    rows = [
+        f"<tr><td><i>{in_words(one.id)}</i> ({escape(one.section)})<br>{escape(one.claim)}</td>"
+        f"<td>{escape(one.untested)}</td></tr>"
+        for one in claims
+    ]
+    return table(("claim (section of the post)", "why not, and what it needs"), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[str]) -> str:

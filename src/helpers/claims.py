@@ -59,12 +59,26 @@ class Claim:
     """those of these are taken, pair by pair; the pairs are averaged. One list may be empty."""
     measure: str = "score"
     """return or score (`Task.score`: percent of success in a grid)."""
+    late: bool = False
+    """Added when its results were known, with the threshold of an earlier claim of its kind."""
 
     def verdict(self, interval: Interval) -> str:
         """supported, refuted or inconclusive."""
         if interval.low > self.threshold:
             return "supported"
         return "refuted" if interval.high < self.threshold else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Untested:
+    """A claim of the post that could be tested and was not."""
+
+    id: str
+    section: str
+    topic: str
+    claim: str
+    untested: str
+    """What a test would need."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +95,50 @@ class Judged:
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """All claims of `claims.yml`.
+    """All claims of `claims.yml` that have a test.
 
     Raises:
         BadFile: not YAML, an entry with a missing, unknown or wrong field, or two of one name; it
             names the claim and the field.
         UnknownName: no such statistic.
     """
+    return [_claim(*entry) for entry in _entries(path) if not _is_untested(entry)]
+
+
+def load_untested(path: Path | None = None) -> list[Untested]:
+    """Those that have none.
+
+    Raises:
+        BadFile: as `load_claims`.
+    """
+    found = []
+    for where, entry in _entries(path):
+        if _is_untested((where, entry)):
+            check_fields(where, entry, Untested)
+            found.append(Untested(**{**entry, "section": str(entry["section"])}))
+    return found
+
+
+def _entries(path: Path | None) -> list[tuple[str, Any]]:
+    """Each with where it stands, for error messages."""
     path = path or paths.ROOT / "claims.yml"
-    claims = [_claim(path, entry) for entry in read_entries(path)]
-    names = [claim.id for claim in claims]
+    entries = read_entries(path)
+    names = [entry.get("id", "?") if isinstance(entry, dict) else repr(entry) for entry in entries]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadFile(f"{path}: claims {twice} are there twice")
-    return claims
+    return [(f"{path}: claim {name}", entry) for name, entry in zip(names, entries, strict=True)]
 
 
-def _claim(path: Path, entry: Any) -> Claim:
-    name = entry.get("id", "?") if isinstance(entry, dict) else repr(entry)
-    where = f"{path}: claim {name}"
+def _is_untested(entry: tuple[str, Any]) -> bool:
+    return isinstance(entry[1], dict) and "untested" in entry[1]
+
+
+def _claim(where: str, entry: Any) -> Claim:
     check_fields(where, entry, Claim)
     if type(entry["threshold"]) not in (int, float):
         raise BadFile(f"{where}: threshold is {entry['threshold']!r}; write a number")
+    if type(entry.get("late", False)) is not bool:
+        raise BadFile(f"{where}: late is {entry['late']!r}; write true, or leave it out")
     for key in ("of", "minus"):
         names = entry.get(key, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -111,8 +148,12 @@ def _claim(path: Path, entry: Any) -> Claim:
     claim = Claim(**{**entry, **cells, **texts})
     if claim.measure not in MEASURES:
         raise BadFile(f"{where}: measure is {claim.measure!r}; choose one of {MEASURES}")
+    if not (paths.ROOT / "notebooks" / f"{claim.chapter}.md").exists():
+        raise BadFile(f"{where}: chapter is {claim.chapter!r}, which notebooks/ lacks")
     if claim.statistic != "difference":
         look_up(STATISTICS, claim.statistic, "statistic")
+        if idle := [key for key in ("of", "minus", "measure") if key in entry]:
+            raise BadFile(f"{where}: {idle} mean nothing to the statistic {claim.statistic}")
     elif not (claim.of or claim.minus):
         raise BadFile(f"{where}: a difference needs cells in `of` or `minus`")
     elif claim.of and claim.minus and len(claim.of) != len(claim.minus):

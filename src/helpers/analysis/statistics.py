@@ -86,8 +86,13 @@ def slope_interval(
 
     A resample draws seeds once for all targets, since a trained model plays all of them, and then
     episodes within each target and seed.
+
+    Raises:
+        ValueError: fewer than two targets.
     """
     targets, seeds, episodes = achieved.shape
+    if targets < 2:
+        raise ValueError(f"a slope needs two targets or more, not {targets}")
     centred = asked - asked.mean()
     weights = centred / np.square(centred).sum()
     rng = np.random.default_rng(seed)
@@ -177,6 +182,12 @@ def _wins(
 
 
 def percentile_interval(score: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
-    """The estimate with the middle 95 % of its bootstrap draws."""
+    """The estimate with the middle 95 % of its bootstrap draws.
+
+    Raises:
+        ValueError: the estimate or a draw is no finite number, of which no interval could speak.
+    """
+    if not (np.isfinite(score) and np.isfinite(draws).all()):
+        raise ValueError(f"an estimate of {score} with draws that are not all finite")
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(score), float(low), float(high))
