@@ -36,7 +36,8 @@ def test_every_variant_is_an_experiment_of_its_maze():
         for dataset, name in zip(MAZES, variant.experiments, strict=False):
             assert {run.dataset for run in experiments[name]} == {dataset}, name
             assert 0 in {run.seed for run in experiments[name]}
-        assert not variant.repairs or not of[variant.repairs].repairs
+        plain = of[variant.repairs] if variant.repairs else variant
+        assert not plain.repairs or not of[plain.repairs].repairs, "two repairs at most"
 
 
 def test_variants_of_one_method_differ_in_what_they_repair_only():
@@ -67,6 +68,9 @@ def test_gains_are_differences_to_what_is_repaired():
     assert added["QDT", CROSS].low < expected < added["QDT", CROSS].high
     same = added["TT+Q", CROSS]  # plays the same models: nothing is left to vary
     assert (same.low, same.score, same.high) == (0, 0, 0)
+    found["TT+Q", CROSS] = found["TT", CROSS][:1]  # would be broadcast
+    with pytest.raises(ValueError, match="play the same models; give them the same seeds"):
+        gains(found)
 
 
 def test_means_by_cell():

@@ -56,9 +56,9 @@ VARIANTS = (
     Variant("TT", "tt", ("cross-tt-past", "stitch-tt-past")),
     Variant("TT, no past", "tt", ("cross-tt-short", "stitch-tt"), "TT"),
     Variant("TT+Q", "tt", ("cross-ttq-past", "stitch-ttq-past"), "TT"),
-    Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT"),
-    Variant("TT+Q, no past, likely actions", "tt", ("cross-ttq-likely",), "TT"),
-    Variant("TT+Q, no past, any action", "tt", ("cross-ttq-any",), "TT"),
+    Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT, no past"),
+    Variant("TT+Q, no past, likely actions", "tt", ("cross-ttq-likely",), "TT, no past"),
+    Variant("TT+Q, no past, any action", "tt", ("cross-ttq-any",), "TT, no past"),
     Variant("LEAP", "leap", ("cross-leap",)),
     Variant("LEAP, a plan a step", "leap", ("cross-leap-replan",), "LEAP"),
 )
@@ -91,6 +91,9 @@ def gains(
     """What each repair adds, in points of success, by label and dataset.
 
     Where both play the same trained models, the difference is that of the same episodes.
+
+    Raises:
+        ValueError: the same models, with other seeds or another number of episodes.
     """
     added, of = {}, {variant.label: variant for variant in VARIANTS}
     for variant in (variant for variant in VARIANTS if variant.repairs):
@@ -99,6 +102,8 @@ def gains(
         for dataset, *pair in zip(MAZES, variant.experiments, plain.experiments, strict=False):
             ours, theirs = found[variant.label, dataset], found[plain.label, dataset]
             same = len(set(map(_trainer, pair))) == 1
+            if same and ours.shape != theirs.shape:
+                raise ValueError(f"{pair} play the same models; give them the same seeds, episodes")
             added[variant.label, dataset] = (
                 mean_interval(ours - theirs) if same else difference_interval(ours, theirs)
             )
