@@ -16,6 +16,7 @@ from helpers.claim_comparison import MODELS, Aspect, comparison_table
 from helpers.claim_errors import ERRORS
 from helpers.claim_statistics import STATISTICS, room_tokens
 from helpers.claim_tables import (
+    advice_table,
     counts,
     draw_verdicts,
     plain,
@@ -25,6 +26,7 @@ from helpers.claim_tables import (
     verdict_table,
 )
 from helpers.claims import (
+    Advice,
     Claim,
     Judged,
     Untested,
@@ -32,6 +34,7 @@ from helpers.claims import (
     cell_runs,
     difference,
     evaluate,
+    load_advice,
     load_claims,
     load_untested,
     same_models,
@@ -382,6 +385,46 @@ def test_the_table_says_what_came_later_and_what_was_not_tested(judged):
     missing = untested_table([Untested("is-far", "4", "x", "a <b", "more & more")])
     shown = BeautifulSoup(missing, "html.parser").select_one("tbody tr").get_text(" ")
     assert "is far" in shown and "a <b" in shown and "more & more" in shown
+
+
+# --- advice ------------------------------------------------------------------------------------
+
+ADVICE = "- {when: It rains., advice: Take a coat., rests: {search-over-greedy: supported}}\n"
+
+
+def test_advice_rests_on_verdicts_that_hold():
+    """But for those of times, which depend on the machine."""
+    claims = {claim.id: claim for claim in load_claims()}
+    advice = load_advice()
+    names = {name for one in advice for name in one.rests if not name.startswith("too-slow")}
+    verdicts = {name: claims[name].verdict(evaluate(claims[name])) for name in names}
+    for one in advice:
+        assert not Advice(
+            one.when, one.advice, {n: v for n, v in one.rests.items() if n in names}
+        ).shaken(verdicts), one.when
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{search-over-greedy: supported}", "{}", "rests is {}; write claims with"),
+        ("search-over-greedy", "search-over-all", r"rests on \['search-over-all'\]"),
+        ("supported", "certain", r"\['certain'\] are no verdicts"),
+        ("rests", "because", r"unknown \['because'\]"),
+    ],
+)
+def test_bad_advice_is_named(written, old, new, message):
+    with pytest.raises(BadFile, match=message):
+        load_advice(written(ADVICE.replace(old, new)))
+
+
+def test_advice_says_which_verdict_moved(judged):
+    one = Advice("It <rains>.", "Take a coat.", {"is-good": "supported", "is-bad": "supported"})
+    assert one.shaken({"is-good": "supported", "is-bad": "refuted"}) == ["is-bad"]
+    rows = BeautifulSoup(advice_table([one], judged), "html.parser")
+    shown = rows.select_one("tbody tr").get_text(" ")
+    assert "It <rains>." in shown and shown.count("(was") == 1 and "(was supported)" in shown
+    assert [link["href"] for link in rows.select("a")] == ["#claim-is-good", "#claim-is-bad"]
 
 
 def test_every_row_of_the_picture_ends_at_its_edge(judged):

@@ -24,7 +24,7 @@ from helpers.parameters import PROFILES
 
 DEPENDENCIES = ("src/helpers/**/*.py", "data/registry.json", "data/policies/*", "data/samples/**/*",
                 "data/checkpoints/**/*", "data/results/**/*", "data/published/*",
-                "experiments.toml", "claims.yml", "requirements.lock")  # fmt: skip
+                "experiments.toml", "claims.yml", "advice.yml", "requirements.lock")  # fmt: skip
 """What a chapter's outputs may depend on beside its own source, relative to the root."""
 
 

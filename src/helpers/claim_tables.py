@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from helpers.analysis.statistics import Interval
-from helpers.claims import VERDICTS, Judged, Untested
+from helpers.claims import VERDICTS, Advice, Judged, Untested
 from helpers.plotting import INK, QUIET, SERIES_COLOURS
 
 MARKS = {"supported": "\N{CHECK MARK}", "refuted": "\N{BALLOT X}", "inconclusive": "?"}
@@ -105,6 +105,21 @@ def untested_table(claims: Sequence[Untested]) -> str:
         for one in claims
     ]
     return table(("claim (section of the post)", "why not, and what it needs"), rows)
+
+
+def advice_table(advice: Sequence[Advice], judged: Sequence[Judged]) -> str:
+    """What to do when, with the claims that it rests on, as HTML; a moved verdict is marked."""
+    verdicts, rows = {one.claim.id: one.verdict for one in judged}, []
+    for one in advice:
+        moved = one.shaken(verdicts)
+        claims = [
+            f'<a href="#claim-{name}">{in_words(name)}</a> {MARKS[verdicts[name]]}'
+            + f" <b>(was {one.rests[name]})</b>" * (name in moved)
+            for name in one.rests
+        ]
+        cells = (escape(one.when), escape(one.advice), "<br>".join(claims))
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return table(("when", "what follows", "rests on"), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ ways. The others are functions of `claim_statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,6 +159,42 @@ def _claim(where: str, entry: Any) -> Claim:
     elif claim.of and claim.minus and len(claim.of) != len(claim.minus):
         raise BadFile(f"{where}: `of` and `minus` need equally many cells, or one of them none")
     return claim
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What follows from verdicts, for somebody who has a task."""
+
+    when: str
+    advice: str
+    rests: Mapping[str, str]
+    """Claims on which it rests, with the verdicts that were theirs when it was written."""
+
+    def shaken(self, verdicts: Mapping[str, str]) -> list[str]:
+        """Claims whose verdict is another one now."""
+        return [name for name, verdict in self.rests.items() if verdicts[name] != verdict]
+
+
+def load_advice(path: Path | None = None) -> list[Advice]:
+    """All of `advice.yml`.
+
+    Raises:
+        BadFile: not YAML, an entry with a missing or unknown field, or one that rests on no claim,
+            on an unknown one, or on a word that is no verdict.
+    """
+    path = path or paths.ROOT / "advice.yml"
+    known, found = {claim.id for claim in load_claims()}, []
+    for entry in read_entries(path):
+        check_fields(str(path), entry, Advice)
+        where, rests = f"{path}: {entry['when']}", entry["rests"]
+        if not isinstance(rests, dict) or not rests:
+            raise BadFile(f"{where}: rests is {rests!r}; write claims with their verdicts")
+        if unknown := sorted(set(rests) - known):
+            raise BadFile(f"{where}: rests on {unknown}, which claims.yml lacks")
+        if wrong := sorted(set(rests.values()) - set(VERDICTS)):
+            raise BadFile(f"{where}: {wrong} are no verdicts; choose among {VERDICTS}")
+        found.append(Advice(**entry))
+    return found
 
 
 def judge(claims: Sequence[Claim], profile: str) -> list[Judged]:
