@@ -118,47 +118,22 @@ def execute(
     """
     from helpers.evaluate import evaluate
 
-    task = get_task(run.plays or run.task)
-    evaluation = Evaluation(**run.evaluation)
+    task, evaluation = get_task(run.plays or run.task), Evaluation(**run.evaluation)
+    target = task.target_return if evaluation.target is None else evaluation.target
     _check_partners(run, folder)
+    worlds = _changed_worlds(task, evaluation)  # before the training, since it may fail
     # Playing a committed model needs its dataset's hash only, not the episodes.
     plays_only = run.trained_by and not sample
     dataset, data_hash = (None, known_hash(run.dataset)) if plays_only else _dataset(run, sample)
     identity = run.identity(data_hash)
     play = partial(evaluate, task=task, workers=workers, progress=progress)
-    worlds = _changed_worlds(task, evaluation)  # before the training, since it may fail
-    target = task.target_return if evaluation.target is None else evaluation.target
     if run.trained_by:
-        trainer = run.trainer()
-        saved = checkpoint = trainer.checkpoint_path(folder)
-        trained = read_json(trainer.result_path(folder))
-        journal = {**trained, "seconds": 0.0, "checks": [], "history": []}
+        journal, saved = _trained_before(run.trainer(), folder)
     else:
         dataset = _learned_from(run, dataset, folder, sample, progress)
         journal, saved = _train(run, dataset, identity, play, target, device, progress, folder)
-        checkpoint = run.checkpoint_path(folder)
-
-    make = final_agent(run, saved, folder)
-    seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
-    start = time.perf_counter()
-    final = play(make, seeds=seeds, targets=target)
-    seconds = time.perf_counter() - start
-    play_first = partial(play, make, seeds=seeds[: evaluation.shift_episodes], targets=target)
-    shifts = {
-        name: {factor: _rounded(play_first(task=world).returns) for factor, world in some.items()}
-        for name, some in worlds.items()
-    }
-    sweep = {}
-    if evaluation.sweep:
-        count = evaluation.sweep_episodes
-        targets = np.repeat(evaluation.sweep, count)
-        seeds = list(range(SWEEP_SEED, SWEEP_SEED + len(targets)))
-        returns = play(make, seeds=seeds, targets=targets).returns.reshape(-1, count)
-        sweep = {"targets": list(evaluation.sweep), "returns": [_rounded(row) for row in returns]}
-    if not run.trained_by:
-        # Not from the model: after an interruption behind the last check, nothing was trained.
-        write_bytes(checkpoint, saved.read_bytes())
-        _keep_best(journal, saved.with_name(BEST), run.best_checkpoint_path(folder))
+    scores = _final_scores(final_agent(run, saved, folder), evaluation, play, target, worlds)
+    checkpoint = saved if run.trained_by else _keep_models(run, journal, saved, folder)
     result = {
         "identity": identity,
         "run": asdict(run),
@@ -166,15 +141,11 @@ def execute(
         "checkpoint_sha256": sha256(checkpoint),
         "parameters": journal["parameters"],
         "target": target,
-        "returns": _rounded(final.returns),
-        "last": float(final.returns.mean()),
+        **scores,
         "best": _best(journal["checks"]),
         "checks": journal["checks"],
-        "sweep": sweep,
-        "shifts": shifts,
         "history": journal["history"],
         "train_seconds": round(journal["seconds"], 1),
-        "evaluation_seconds": round(seconds, 1),
         "versions": versions(task.env_id),
     }
     write_json(run.result_path(folder), result)
@@ -198,6 +169,61 @@ def _changed_worlds(task: Task, evaluation: Evaluation) -> dict[str, dict[str, T
         name: {f"{factor:g}": shifted(task, name, factor) for factor in factors}
         for name, factors in evaluation.shifts.items()
     }
+
+
+def _trained_before(trainer: Run, folder: Path | None) -> tuple[dict[str, Any], Path]:
+    """The journal of a run that plays the trainer's model, and the model's file."""
+    trained = read_json(trainer.result_path(folder))
+    journal = {**trained, "seconds": 0.0, "checks": [], "history": []}
+    return journal, trainer.checkpoint_path(folder)
+
+
+def _final_scores(
+    make: Callable[[np.ndarray], Any],
+    evaluation: Evaluation,
+    play: Callable[..., Any],
+    target: float,
+    worlds: dict[str, dict[str, Task]],
+) -> dict[str, Any]:
+    """What the last model's agents earn: in their own world, in changed ones, in the sweep."""
+    seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
+    start = time.perf_counter()
+    returns = play(make, seeds=seeds, targets=target).returns
+    seconds = time.perf_counter() - start
+    first = partial(play, make, seeds=seeds[: evaluation.shift_episodes], targets=target)
+    shifts = {
+        name: {factor: _rounded(first(task=world).returns) for factor, world in some.items()}
+        for name, some in worlds.items()
+    }
+    return {
+        "returns": _rounded(returns),
+        "last": float(returns.mean()),
+        "evaluation_seconds": round(seconds, 1),
+        "shifts": shifts,
+        "sweep": _sweep(make, evaluation, play) if evaluation.sweep else {},
+    }
+
+
+def _sweep(
+    make: Callable[[np.ndarray], Any], evaluation: Evaluation, play: Callable[..., Any]
+) -> dict[str, list[Any]]:
+    """Returns for each of several targets."""
+    count = evaluation.sweep_episodes
+    targets = np.repeat(evaluation.sweep, count)
+    seeds = list(range(SWEEP_SEED, SWEEP_SEED + len(targets)))
+    returns = play(make, seeds=seeds, targets=targets).returns.reshape(-1, count)
+    return {"targets": list(evaluation.sweep), "returns": [_rounded(row) for row in returns]}
+
+
+def _keep_models(run: Run, journal: dict[str, Any], saved: Path, folder: Path | None) -> Path:
+    """Copy the last model, and a better earlier one, out of the working folder; the last's path.
+
+    The file, not the model: after an interruption behind the last check, nothing was trained.
+    """
+    checkpoint = run.checkpoint_path(folder)
+    write_bytes(checkpoint, saved.read_bytes())
+    _keep_best(journal, saved.with_name(BEST), run.best_checkpoint_path(folder))
+    return checkpoint
 
 
 def final_agent(
