@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import dask
@@ -115,6 +116,35 @@ def test_what_cannot_succeed_is_told_and_the_rest_goes_on(tmp_path, monkeypatch)
     assert summary.done == [good.name]
     assert "widht" in summary.failed[bad.name]
     assert str(summary).startswith("1 done, 0 skipped, 1 failed\n  dt/halfcheetah/medium-s7: Value")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("fault", [OSError, BadFile])
+def test_who_needs_a_model_waits_for_the_next_attempt(monkeypatch, tmp_path, fault, retries):
+    """A trainer that fails once must not fail for good those that play its model."""
+    tried = []
+
+    def work(run, **_):
+        tried.append(run.experiment)
+        if tried == ["cross-tt"]:
+            raise fault("the disk is full")
+        return tmp_path
+
+    monkeypatch.setattr("helpers.sweep._work", work)
+    monkeypatch.setattr("helpers.sweep._executor", lambda *_: ThreadPoolExecutor(1))
+    names = ["cross-tt", "cross-iql", "cross-ttq", "cross-tt-short", "cross-qdt"]
+    runs = {name: load_experiments()[name][0] for name in names}
+    summary = sweep(
+        list(runs.values()), workers=1, retries=retries, folder=tmp_path, progress=False
+    )
+    waiting = {runs[name].name for name in ("cross-ttq", "cross-tt-short")}
+    if fault is OSError and retries:
+        assert tried == ["cross-tt", "cross-iql", "cross-qdt", "cross-tt", *names[2:4]]
+        assert not summary.failed and len(summary.done) == len(names)
+    else:
+        assert tried == ["cross-tt", "cross-iql", "cross-qdt"], "not again, and not in vain"
+        assert set(summary.failed) == {runs["cross-tt"].name, *waiting}
+        assert all("needs the model of cross-tt/" in summary.failed[name] for name in waiting)
 
 
 def test_done_runs_are_skipped(monkeypatch, capsys):

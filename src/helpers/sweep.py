@@ -8,10 +8,11 @@ Workers elsewhere need the same repository (data, experiments.toml) under the sa
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,8 +70,8 @@ def sweep(
     """Execute the runs that are not done.
 
     A run that needs the models of others waits until they are trained. A run that fails is tried
-    again after all others, `retries` times; bad input (`BadFile`, `ValueError`) is not, since it
-    would fail again.
+    again after all others, `retries` times, and so is what waits for it; bad input (`BadFile`,
+    `ValueError`) is not, since it would fail again.
 
     Args:
         runs: of `experiments.toml`.
@@ -111,19 +112,46 @@ def _attempt(
 ) -> Iterator[tuple[Run, BaseException | None]]:
     """Try each run once; yields them as they end, with what went wrong.
 
-    Those that need another run's model begin when all that need none have ended, and so on.
+    Those that need another run's model begin when all that need none have ended, and so on. A run
+    is not tried if that model was not made: to it, its input would be bad for good.
     """
     depths = {run.name: run.depth for run in runs}
+    failed: dict[str, BaseException] = {}
     for depth in sorted(set(depths.values())):
         stage = [run for run in runs if depths[run.name] == depth]
-        with _executor(workers, address) as pool:
-            futures: dict[Future[Path], Run] = {pool.submit(work, run): run for run in stage}
-            for future in as_completed(futures):
-                try:
-                    error = future.exception()
-                except CancelledError as cancelled:
-                    error = cancelled
-                yield futures[future], error
+        lacking = {run.name: error for run in stage if (error := _lacking(run, failed))}
+        ready = [run for run in stage if run.name not in lacking]
+        blocked = [(run, lacking[run.name]) for run in stage if run.name in lacking]
+        for run, error in itertools.chain(blocked, _together(ready, work, workers, address)):
+            if error is not None:
+                failed[run.name] = error
+            yield run, error
+
+
+def _lacking(run: Run, failed: Mapping[str, BaseException]) -> Exception | None:
+    """What keeps a run from being tried: that of the models it needs, some were not made."""
+    needed = [partner.trainer().name for partner in run.partners.values()]
+    errors = {name: failed[name] for name in needed if name in failed}
+    if not errors:
+        return None
+    kind = BadFile if any(map(_hopeless, errors.values())) else RuntimeError
+    return kind(f"needs the model of {' and of '.join(errors)}, which failed")
+
+
+def _together(
+    runs: list[Run], work: Execute, workers: int | None, address: str
+) -> Iterator[tuple[Run, BaseException | None]]:
+    """Try runs that need nothing of each other."""
+    if not runs:
+        return
+    with _executor(workers, address) as pool:
+        futures: dict[Future[Path], Run] = {pool.submit(work, run): run for run in runs}
+        for future in as_completed(futures):
+            try:
+                error = future.exception()
+            except CancelledError as cancelled:
+                error = cancelled
+            yield futures[future], error
 
 
 @contextmanager
