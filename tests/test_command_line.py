@@ -51,10 +51,15 @@ def test_a_run_without_its_dataset_names_the_command(monkeypatch, capsys, tmp_pa
 def test_a_run_that_is_done_is_made_again_on_demand(monkeypatch, capsys):
     made = []
     monkeypatch.setattr("helpers.experiments.Run.state", lambda self: "done")
-    monkeypatch.setattr("helpers.runs.execute", lambda run, **_: made.append(run.name) or "made")
+
+    def execute(run, again, **_):
+        made.append((run.name, again))
+        return "made"
+
+    monkeypatch.setattr("helpers.runs.execute", execute)
     assert call(monkeypatch, "run", "dt", "--only", "halfcheetah/medium-s0") == 0 and not made
     assert call(monkeypatch, "run", "dt", "--only", "halfcheetah/medium-s0", "--again") == 0
-    assert made == ["dt/halfcheetah/medium-s0"] and "made" in capsys.readouterr().out
+    assert made == [("dt/halfcheetah/medium-s0", True)] and "made" in capsys.readouterr().out
 
 
 def test_results_for_a_person_and_for_a_program(monkeypatch, capsys):

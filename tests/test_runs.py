@@ -10,7 +10,8 @@ import pytest
 from helpers import experiments, paths, runs
 from helpers.data import catalogue
 from helpers.experiments import Evaluation, Run, load_experiments, smoke_version
-from helpers.files import BadFile, read_json, sha256, write_json
+from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
+from helpers.methods import METHODS
 from helpers.models.decision import load_decision
 from helpers.names import UnknownName
 from helpers.runs import execute, obtain, results_table
@@ -108,6 +109,26 @@ def test_the_same_run_gives_the_same_result(smoke, tmp_path, monkeypatch):
     again = read_json(execute(run, folder=tmp_path, sample=True, progress=False))
     for key in ("returns", "history", "checkpoint_sha256", "sweep", "identity"):
         assert again[key] == result[key], key
+
+
+def test_a_finished_run_is_trained_again_on_demand_only(tmp_path, monkeypatch):
+    """Its working folder is named by configuration and data, and would hide changed code."""
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    run = smoke_version(load_experiments()["sparse-bc"][0])
+    options = {"folder": tmp_path, "sample": True, "progress": False}
+    method, steps = METHODS[run.method], []
+
+    def counted(*given):
+        steps.append(1)
+        return method.loss(*given)
+
+    monkeypatch.setitem(METHODS, run.method, dataclasses.replace(method, loss=counted))
+    first = read_json(execute(run, **options))
+    assert len(steps) == 40
+    execute(run, **options)
+    assert len(steps) == 40
+    again = read_json(execute(run, again=True, **options))
+    assert len(steps) == 80 and again["checkpoint_sha256"] == first["checkpoint_sha256"]
 
 
 @pytest.mark.parametrize("best_check", [0, 1])
@@ -229,7 +250,7 @@ def test_on_medium_the_transformer_reaches_the_mean_of_its_data():
 def test_a_committed_checkpoint_still_gives_its_recorded_returns(tier):
     """The first chunk of the final evaluation, played again."""
     from helpers.evaluate import CHUNK, evaluate
-    from helpers.methods import METHODS, agent_maker
+    from helpers.methods import agent_maker
 
     (run,) = (r for r in load_experiments()["dt"] if r.name == f"dt/halfcheetah/{tier}-s0")
     result = read_json(run.result_path())
@@ -275,6 +296,32 @@ def test_a_model_of_another_configuration_is_not_built_upon(monkeypatch):
     command = "python -m helpers run cross-iql --only cross-iql/crossroads/halves-s0"
     with pytest.raises(BadFile, match=f"halves-s0.json: stale; make it with `{command}`"):
         execute(run, progress=False)
+
+
+def test_a_model_of_another_training_is_not_built_upon(planned, tmp_path):
+    """One that lies there from an older configuration: git does not keep it, and keeps no other."""
+    first, second = planned
+    write_bytes(first.checkpoint_path(tmp_path), b"older")
+    write_json(first.result_path(tmp_path), {"checkpoint_sha256": "0" * 64})
+    command = "python -m helpers run tt --only tt/halfcheetah/medium-s0 --again"
+    with pytest.raises(BadFile, match=f"medium-s0.safetensors: not the model .* with `{command}`"):
+        execute(second, folder=tmp_path, sample=True, progress=False)
+    for told in ({"checkpoint_sha256": sha256(first.checkpoint_path(tmp_path))}, {}):
+        write_json(first.result_path(tmp_path), told)
+        runs._check_partners(second, tmp_path)
+
+
+def test_committed_models_may_be_built_upon():
+    """What chapters open lies beside the results of its training."""
+    built = [run for some in load_experiments().values() for run in some if run.partners]
+    here = [
+        run for run in built
+        if all(p.trainer().checkpoint_path().exists() for p in run.partners.values())
+        and all(p.trainer().state() == "done" for p in run.partners.values())
+    ]  # fmt: skip
+    assert here
+    for run in here:
+        runs._check_partners(run, None)
 
 
 def test_full_makes_the_models_that_a_run_needs(monkeypatch, tmp_path):
@@ -345,7 +392,7 @@ def test_the_trainer_is_part_of_the_identity(planned, monkeypatch):
 
 def test_a_planner_is_only_for_those_who_plan(tmp_path):
     run = load_experiments()["dt"][0]
-    from helpers.methods import METHODS, agent_maker
+    from helpers.methods import agent_maker
 
     make = agent_maker(METHODS["dt"], {"beam_width": 3}, run.checkpoint_path())
     with pytest.raises(ValueError, match="does not plan; remove"):

@@ -102,7 +102,7 @@ def run(
         only: keep the runs whose name contains this, such as medium-s0.
         workers: processes of the evaluation.
         device: of the training.
-        again: also those that are done; most of their models are not in git.
+        again: also those that are done, from the first step; most of their models are not in git.
     """
     from helpers.experiments import load_experiments
     from helpers.names import look_up
@@ -117,7 +117,7 @@ def run(
         state = cell.state()
         print(f"{cell.name}: {state}", flush=True)
         if again or state != "done":
-            print(execute(cell, workers=workers, device=device))
+            print(execute(cell, workers=workers, device=device, again=again))
 
 
 def sweep(

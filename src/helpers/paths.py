@@ -1,4 +1,4 @@
-"""Where things lie. `HELPERS_ROOT` in the environment moves the whole tree (tests use it)."""
+"""Where things lie: `HELPERS_ROOT` moves the whole tree, `HELPERS_WORK` only what is unfinished."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ CHECKPOINTS = DATA / "checkpoints"
 RESULTS = DATA / "results"
 SAMPLES = DATA / "samples"
 DATASETS = DATA / "datasets"
-WORK = DATA / ".work"
+WORK = Path(os.environ.get("HELPERS_WORK") or DATA / ".work")
 """Unfinished work that a later call resumes: partial collections, training states."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -96,11 +97,13 @@ def execute(
     device: str = "cpu",
     workers: int = 1,
     progress: bool = True,
+    again: bool = False,
 ) -> Path:
     """Train and evaluate; leaves a checkpoint and a result file, in that order.
 
     A run that was interrupted continues: training from its saved state, and evaluations that were
-    already made are not repeated.
+    already made are not repeated. So does one that ended, whose working folder is still there: it
+    is only scored again, unless `again`.
 
     Args:
         run: what to do.
@@ -109,10 +112,12 @@ def execute(
         device: of the training.
         workers: processes of the evaluation.
         progress: show bars.
+        again: train from the first step, whatever an earlier call has left.
 
     Raises:
         BadFile: the dataset is not there, or its content is not what the registry says; or a run
-            whose model this one needs was not made, or made by another configuration.
+            whose model this one needs was not made, or made by another configuration, or its file
+            is another one than its result tells of.
         Diverged: the loss is not finite.
         ValueError: the world of this task cannot be changed as `shifts` asks.
     """
@@ -130,6 +135,8 @@ def execute(
     if run.trained_by:
         journal, saved = _trained_before(run.trainer(), folder)
     else:
+        if again and _working_folder(identity).exists():
+            shutil.rmtree(_working_folder(identity))
         dataset = _learned_from(run, dataset, folder, sample, progress)
         journal, saved = _train(run, dataset, identity, play, target, device, progress, folder)
     scores = _final_scores(final_agent(run, saved, folder), evaluation, play, target, worlds)
@@ -152,15 +159,28 @@ def execute(
     return run.result_path(folder)
 
 
+def _working_folder(identity: str) -> Path:
+    """Of a run's journal and states: named by configuration and data, which code is no part of."""
+    return paths.WORK / "runs" / identity
+
+
 def _check_partners(run: Run, folder: Path | None) -> None:
     """Raise unless the models that a run needs are there, made as `experiments.toml` has it now."""
     for partner in run.partners.values():
         trainer = partner.trainer()
+        needed, told = trainer.checkpoint_path(folder), trainer.result_path(folder)
         command = f"python -m helpers run {trainer.experiment} --only {trainer.name}"
         if folder is None and (state := trainer.state()) != "done":
-            raise BadFile(f"{trainer.result_path()}: {state}; make it with `{command}`")
-        if not (needed := trainer.checkpoint_path(folder)).exists():
+            raise BadFile(f"{told}: {state}; make it with `{command}`")
+        if not needed.exists():
             raise BadFile(f"{needed}: not here; train it with `{command} --again`")
+        # Git keeps the result, but not every model: this may be one of an older configuration.
+        recorded = read_json(told).get("checkpoint_sha256") if told.exists() else None
+        if recorded and recorded != sha256(needed):
+            raise BadFile(
+                f"{needed}: not the model that {told} tells of; restore it (git checkout) or train "
+                f"it with `{command} --again`"
+            )
 
 
 def _changed_worlds(task: Task, evaluation: Evaluation) -> dict[str, dict[str, Task]]:
@@ -286,7 +306,7 @@ def _train(
     method, config = METHODS[run.method], TrainConfig(**run.train)
     evaluation = Evaluation(**run.evaluation)
     model, windows = _prepare(run, dataset)
-    work = paths.WORK / "runs" / identity
+    work = _working_folder(identity)
     journal_path, saved = work / "journal.json", work / "model.safetensors"
     journal = read_json(journal_path) if journal_path.exists() else {"checks": [], "seconds": 0.0}
     for check in range(1, evaluation.checks + 1):
