@@ -63,6 +63,74 @@ def test_a_bad_entry_is_named(written, change, message):
         load_experiments(written(ENTRY.replace(*change)))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("episodes = 0", "episodes is 0; choose a number of at least 1"),
+        ("episodes = 2.5", "episodes is 2.5; write it as int"),
+        ("episodes = true", "episodes is True; write it as int"),
+        ("checks = 0", "checks is 0; choose"),
+        ("check_episodes = -1", "check_episodes is -1; choose a number of at least 0"),
+        ("sweep_episodes = 0", "sweep_episodes is 0; choose"),
+        ("noise = -0.1", "noise is -0.1; choose"),
+        ("noise = nan", "noise is nan; choose"),
+        ("target = inf", "target is inf; write returns"),
+        ('target = "best"', "target is 'best'; write returns"),
+        ('sweep = [1.0, "2.0"]', "sweep is .* write returns"),
+        ("sweep = 3.0", "sweep is 3.0; write returns"),
+    ],
+)
+def test_a_bad_evaluation_is_named(written, line, message):
+    with pytest.raises(BadFile, match=rf"\[x.evaluation\] {message}"):
+        load_experiments(written(f"{ENTRY}[x.evaluation]\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("method", "line", "message"),
+    [
+        ("tt", "beam_widht = 8", "'beam_widht'; did you mean beam_width"),
+        ("tt", "beam_width = 8.0", "beam_width is 8.0; write it as int"),
+        ("tt", 'ends = "no"', "ends is 'no'; write it as bool"),
+        ("tt", "action_cdf = 60.0", "action_cdf is 60.0; choose a number from 0 to 1"),
+        ("tt", "plan_every = 7", "plan_every 7 exceeds the horizon 5"),
+        ("tt", 'critic = "iql"', "unknown option of the planner 'critic'"),
+        ("leap", "iterations = 0", "iterations is 0; at least 1"),
+        ("leap", 'sampler = "draws"', "choose argmax or gibbs"),
+        ("leap", 'lava = "avoid"', "choose seen, hidden or avoided"),
+        ("dt", 'intervention = "no stats"', "did you mean no states"),
+        ("dt", "beam_width = 8", "known: compose, intervention, lava"),
+        ("bc", "beam_width = 8", r"the method bc does not plan; remove \['beam_width'\]"),
+    ],
+)
+def test_a_bad_planner_is_named(written, method, line, message):
+    """When the file is read: hours of training come before the first search."""
+    text = ENTRY.replace('"dt"', f'"{method}"') + f"[x.planner]\n{line}\n"
+    with pytest.raises(BadFile, match=rf"\[x.planner\] .*{message}"):
+        load_experiments(written(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("tt", {"planner": {"horizon": 4}}, "need 6 steps, but the model was trained on 5"),
+        ("tt", {"planner": {"beam_widht": 2}}, "did you mean beam_width"),
+        ("babyai-leap", {"planner": {"plan_every": 99}}, "plan_every 99 exceeds the plan length"),
+        ("stitch-bc", {"evaluation": {"noise": 0.1}}, "no actions to add noise to"),
+    ],
+)
+def test_what_cannot_be_played_is_not_trained(tmp_path, monkeypatch, name, changes, message):
+    def no_noise(*given):
+        raise ValueError("no actions to add noise to")
+
+    monkeypatch.setattr("helpers.methods.noisy_agent", no_noise)
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    run = smoke_version(load_experiments()[name][0])
+    changed = {field: {**getattr(run, field), **some} for field, some in changes.items()}
+    with pytest.raises(BadFile, match=rf"\[{name}\] cannot be played .*{message}"):
+        execute(dataclasses.replace(run, **changed), folder=tmp_path, sample=True, progress=False)
+    assert not (tmp_path / "work").exists(), "nothing was trained"
+
+
 def test_identity_sees_configuration_seed_and_data():
     run = Run("x", "halfcheetah", "halfcheetah/medium", "dt", 0)
     others = [

@@ -358,6 +358,10 @@ def test_the_search_is_recorded_on_request():
         ({"temperature": 0.0}, "wider than its candidates"),
         ({"action_top_k": 1}, "wider than its candidates"),
         ({"plan_every": 6}, "plan_every 6 exceeds the horizon 5"),
+        ({"action_cdf": 60.0}, "action_cdf is 60.0; choose a number from 0 to 1"),
+        ({"observation_cdf": -0.1}, "observation_cdf is -0.1"),
+        ({"discount": 1.5}, "discount is 1.5"),
+        ({"action_top_k": 0}, "action_top_k is 0; at least 1"),
     ],
 )
 def test_impossible_searches_are_refused(changes, message):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ class Evaluation:
     """In each changed world; at most `episodes`."""
 
     def __post_init__(self) -> None:
+        least = {"episodes": 1, "checks": 1, "check_episodes": 0, "sweep_episodes": 1, "noise": 0}
+        for name, bound in least.items():
+            if not bound <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; choose a number of at least {bound}")
         check_shifts(self.shifts)
         if self.shifts and not 1 <= self.shift_episodes <= self.episodes:
             raise ValueError(
@@ -219,10 +224,7 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
     for key, kind in (("evaluation", Evaluation), ("train", TrainConfig)):
         if what := unknown_fields(entry.get(key, {}), kind):
             raise BadFile(f"{path}: [{name}.{key}] has {what}")
-    try:
-        Evaluation(**entry.get("evaluation", {}))
-    except ValueError as error:
-        raise BadFile(f"{path}: [{name}.evaluation] {error}") from None
+    _check_play(path, name, entry)
     given = {key: entry.get(key, {}) for key in options}
     given |= {key: entry.get(key, "") for key in words}
     given["lessons"] = _check_lessons(f"{path}: [{name}]", entry)
@@ -237,6 +239,25 @@ def _expand(path: Path, name: str, entry: dict[str, Any]) -> list[Run]:
             run = Run(name, task, dataset, entry["method"], seed, demonstrations=count, **given)
             runs.append(run)
     return runs
+
+
+def _check_play(path: Path, name: str, entry: dict[str, Any]) -> None:
+    """What would end a run after its training, told before it."""
+    checks = {"evaluation": _check_evaluation, "planner": partial(check_planner, entry["method"])}
+    for key, check in checks.items():
+        try:
+            check(entry.get(key, {}))
+        except ValueError as error:
+            raise BadFile(f"{path}: [{name}.{key}] {error}") from None
+
+
+def _check_evaluation(given: dict[str, Any]) -> None:
+    _check_types(given, Evaluation)
+    for name, asked in (("target", [given.get("target", 0.0)]), ("sweep", given.get("sweep", []))):
+        listed = isinstance(asked, list) and all(isinstance(x, int | float) for x in asked)
+        if not (listed and all(map(math.isfinite, asked))):
+            raise ValueError(f"{name} is {given[name]!r}; write returns to ask for")
+    Evaluation(**given)
 
 
 def _check_lessons(where: str, entry: dict[str, Any]) -> int:
@@ -255,6 +276,44 @@ def unknown_fields(given: Mapping[str, Any], kind: type) -> str:
     known = sorted(f.name for f in fields(kind))
     unknown = sorted(set(given) - set(known))
     return f"unknown {unknown}; known: {known}" if unknown else ""
+
+
+def check_planner(method: str, planner: Mapping[str, Any]) -> None:
+    """Check a run's planner options as far as that is possible without its model.
+
+    Raises:
+        ValueError: an option that the method does not have, of another type, or out of its range.
+    """
+    from helpers.adaptation import Adaptation
+    from helpers.analysis.interventions import INTERVENTIONS
+    from helpers.planning.beam import BeamConfig
+    from helpers.planning.gibbs import GibbsConfig
+
+    kinds = {"tt": [BeamConfig], "leap": [GibbsConfig, Adaptation], "dt": [Adaptation]}
+    known = {f.name: kind for kind in kinds.get(method, []) for f in fields(kind)}
+    if method in INTERVENTIONS:
+        known["intervention"] = str
+    if planner and not known:
+        raise ValueError(f"the method {method} does not plan; remove {sorted(planner)}")
+    changes: dict[type, dict[str, Any]] = {}
+    for name, value in planner.items():
+        kind = look_up(known, name, "option of the planner")
+        changes.setdefault(kind, {})[name] = value
+    for name in changes.pop(str, {}).values():
+        look_up(INTERVENTIONS[method], str(name), "intervention")
+    for kind, some in changes.items():
+        _check_types(some, kind)
+        kind(**some)
+
+
+def _check_types(given: Mapping[str, Any], kind: type) -> None:
+    """Raise unless these numbers, words and truth values are of the types of the defaults."""
+    for name, value in given.items():
+        wanted = type(getattr(kind, name, None))
+        fits = {int: int, float: int | float, bool: bool, str: str}.get(wanted, object)
+        truth = isinstance(value, bool) and wanted in (int, float)  # which Python counts as 0 and 1
+        if value is not None and (truth or not isinstance(value, fits)):
+            raise ValueError(f"{name} is {value!r}; write it as {wanted.__name__}")
 
 
 def _check_table(where: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,7 +24,13 @@ from helpers.analysis.statistics import mean_interval
 from helpers.data.cards import FINAL_SEED
 from helpers.data.catalogue import known_hash
 from helpers.envs.shifts import shifted
-from helpers.experiments import Evaluation, Run, load_experiments, smoke_version
+from helpers.experiments import (
+    Evaluation,
+    Run,
+    check_planner,
+    load_experiments,
+    smoke_version,
+)
 from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
 from helpers.tasks import Task, get_task
 
@@ -117,7 +124,7 @@ def execute(
     Raises:
         BadFile: the dataset is not there, or its content is not what the registry says; or a run
             whose model this one needs was not made, or made by another configuration, or its file
-            is another one than its result tells of.
+            is another one than its result tells of; or no agent can be made as it asks for.
         Diverged: the loss is not finite.
         ValueError: the world of this task cannot be changed as `shifts` asks.
     """
@@ -132,6 +139,7 @@ def execute(
     dataset, data_hash = (None, known_hash(run.dataset)) if plays_only else _dataset(run, sample)
     identity = run.identity(data_hash)
     play = partial(evaluate, task=task, workers=workers, progress=progress)
+    _check_agent(run, dataset, folder)
     if run.trained_by:
         journal, saved = _trained_before(run.trainer(), folder)
     else:
@@ -181,6 +189,27 @@ def _check_partners(run: Run, folder: Path | None) -> None:
                 f"{needed}: not the model that {told} tells of; restore it (git checkout) or train "
                 f"it with `{command} --again`"
             )
+
+
+def _check_agent(run: Run, dataset: Any, folder: Path | None) -> None:
+    """Raise if a run's agents cannot be made: with an untrained model, before hours of training."""
+    import torch
+
+    from helpers.models.checkpoints import save_model
+
+    with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng():
+        model = run.trainer().checkpoint_path(folder)
+        if not run.trained_by:
+            model = Path(scratch) / "untrained.safetensors"
+            save_model(model, fresh_model(run, dataset), {})
+        try:
+            check_planner(run.method, run.planner)
+            final_agent(run, model, folder)(np.zeros(1))
+        except ValueError as error:
+            raise BadFile(
+                f"experiments.toml: [{run.experiment}] cannot be played with these options of its "
+                f"planner and evaluation: {error}"
+            ) from error
 
 
 def _changed_worlds(task: Task, evaluation: Evaluation) -> dict[str, dict[str, Task]]:

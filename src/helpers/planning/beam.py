@@ -66,6 +66,12 @@ class BeamConfig:
             raise ValueError(
                 f"context {self.context} and temperature {self.temperature} must not be negative"
             )
+        for name in ("discount", "action_cdf", "observation_cdf"):
+            if (share := getattr(self, name)) is not None and not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; choose a number from 0 to 1")
+        for name in ("action_top_k", "observation_top_k"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise ValueError(f"{name} is {count}; at least 1 is needed")
         single = self.temperature == 0 or self.action_top_k == 1
         if single and self.beam_width * self.expansions > 1:
             raise ValueError(
