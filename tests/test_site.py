@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers import book, paths
+from helpers.ledger import page_with_ledger
 from helpers.site import check_site, check_sources
 
 
@@ -17,6 +18,12 @@ def html() -> Path:
 
 def test_the_built_site_has_no_problems(html):
     assert check_site(html, paths.ROOT / "_toc.yml", paths.ROOT / "notebooks") == []
+
+
+def test_the_page_of_runs_names_what_chapters_read(html):
+    """Of all chapters, in the profile of the site; elsewhere the page is taken at its word."""
+    path, text = page_with_ledger(executed=paths.ROOT / "book" / "chapters")
+    assert path.read_text() == text, "write it anew: python -m helpers ledger"
 
 
 def test_numbers_in_the_text_are_plain(html):

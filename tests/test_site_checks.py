@@ -6,7 +6,6 @@ import textwrap
 import pytest
 
 from helpers import paths
-from helpers import site as site_checks
 from helpers.site import check_site, check_sources, learner_notebook
 
 HEAD = """\
@@ -51,7 +50,7 @@ EXERCISES = """\
 ```{exercise-start} First
 :label: ex-one
 ```
-Do it.
+**First** (difficulty 2 of 5, 10 minutes). Do it.
 ```{exercise-end}
 ```
 
@@ -78,6 +77,7 @@ SECRET between.
 :tags: [solution]
 
 secret = 2
+exercises.check_one(secret)
 ```
 
 SECRET after.
@@ -88,7 +88,7 @@ SECRET after.
 ````{exercise-start}
 :label: ex-two
 ````
-Do more.
+**Second** (difficulty 4 of 5, 30 minutes). Do more; there is no check.
 ````{exercise-end}
 ````
 
@@ -101,9 +101,27 @@ secret = 3
 ```
 ````{solution-end}
 ````
-
-The end.
 """
+CHECKED = """\
+
+```{exercise-start}
+:label: ex-NAME
+```
+**Another** (difficulty 1 of 5, 5 minutes). Do NAME.
+```{exercise-end}
+```
+
+````{solution-start} ex-NAME
+````
+```{code-cell} ipython3
+:tags: [solution]
+
+exercises.check_NAME("secret")
+```
+````{solution-end}
+````
+"""
+EXERCISES += CHECKED.replace("NAME", "three") + CHECKED.replace("NAME", "four") + "\nThe end.\n"
 CHAPTER = HEAD + PARAMETERS + "\nText.\n\n" + FIGURE + "\n" + EXERCISES
 
 
@@ -179,6 +197,16 @@ def test_folder_without_chapters_is_a_problem(chapters):
         pytest.param("{solution-start} ex-two", "{solution-start} ex-2", "'ex-two'", id="mismatch"),
         pytest.param("{solution-end}", "{solution-stop}", "not closed", id="open solution"),
         pytest.param("{exercise-end}", "{solution-end}", "not closed", id="wrong end"),
+        pytest.param(
+            "(difficulty 1 of 5, 5 minutes). Do four", "Do four", "four does not say", id="effort"
+        ),
+        pytest.param(
+            "2 of 5, 10 min", "2 of 5, ten min", "one does not say", id="minutes in words"
+        ),
+        pytest.param("difficulty 4 of", "difficulty 9 of", "two does not say", id="difficulty"),
+        pytest.param("exercises.check_four", "print", "four must have a check", id="no check"),
+        pytest.param("; there is no check", "", "two must have a check", id="nothing said"),
+        pytest.param("Do four.", "There: there is no check.", "not both", id="check and none"),
     ],
 )
 def test_source_faults_are_found(chapters, old, new, problem):
@@ -187,18 +215,21 @@ def test_source_faults_are_found(chapters, old, new, problem):
     assert all(what.startswith("01_one.md: ") for what in problems)
 
 
-def test_fewer_than_two_exercises_are_a_problem(chapters):
+FEW = "01_one.md: has fewer than 3 exercises whose solutions call their check"
+
+
+def test_fewer_than_three_checked_exercises_are_a_problem(chapters):
     only = CHAPTER[: CHAPTER.index("````{exercise-start}")]
-    assert check_sources(chapters(only)) == ["01_one.md: has fewer than 2 exercises"]
+    assert check_sources(chapters(only)) == [FEW]
+    # A fourth without a check does not make up for one of the three.
+    said = replaced(CHAPTER, 'exercises.check_four("secret")', "print()")
+    assert check_sources(chapters(replaced(said, "Do four.", "Here there is no check."))) == [FEW]
 
 
-def test_pages_to_look_things_up_need_no_exercises(chapters):
-    (name,) = site_checks.WITHOUT_EXERCISES
-    none = CHAPTER[: CHAPTER.index("```{exercise-start}")]
-    assert check_sources(chapters(none, f"{name}.md")) == []
-    # Those that one has all the same are checked.
-    wrong = replaced(CHAPTER, ":label: ex-two\n", "")
-    assert any("the label ''" in what for what in check_sources(chapters(wrong, f"{name}.md")))
+def test_a_check_outside_the_solution_does_not_count(chapters):
+    call = 'exercises.check_four("secret")'
+    moved = replaced(CHAPTER, call, "secret = 4") + cell(call)
+    assert FEW in check_sources(chapters(moved))
 
 
 @pytest.mark.parametrize("body", NO_FIGURE_CELLS.values(), ids=NO_FIGURE_CELLS)
@@ -242,7 +273,7 @@ def test_learner_notebook_has_stubs_and_no_solutions(chapters):
     assert "secret" not in text.lower() and "solution" not in text
     sources = [cell.source for cell in notebook.cells]
     assert "def stub():\n    ..." in sources and "The end." in sources[-1]
-    assert sum(source.count("{exercise-start}") for source in sources) == 2
+    assert sum(source.count("{exercise-start}") for source in sources) == 4
     assert all(sources)
 
 

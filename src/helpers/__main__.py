@@ -224,11 +224,12 @@ def parameters() -> None:
 
 
 def ledger() -> None:
-    """Write the table of all runs into its page."""
+    """Write the tables of all runs, and of what chapters read, into their page."""
+    from helpers import paths
     from helpers.files import write_bytes
     from helpers.ledger import page_with_ledger
 
-    path, text = page_with_ledger()
+    path, text = page_with_ledger(executed=paths.ROOT / "book" / "chapters")
     write_bytes(path, text.encode())
     print(path)
 

@@ -20,6 +20,7 @@ import nbformat
 
 from helpers import paths
 from helpers.files import read_json, write_bytes, write_json
+from helpers.ledger import READ_LOG, READS
 from helpers.parameters import PROFILES
 
 DEPENDENCIES = ("src/helpers/**/*.py", "data/registry.json", "data/policies/*", "data/samples/**/*",
@@ -91,25 +92,29 @@ def execute(
 def _execute_one(source: Path, target: Path, overrides: dict[str, Any], shared: str) -> Path:
     stamp = target.with_suffix(".stamp.json")
     inputs = {"source": _hash_files([source]), "shared": shared, "parameters": overrides}
-    if target.exists() and stamp.exists() and read_json(stamp) == inputs:
+    reads = target.with_suffix(READS)
+    if reads.exists() and target.exists() and stamp.exists() and read_json(stamp) == inputs:
         print(f"{source.stem}: up to date")
         return target
     print(f"{source.stem}: executing", flush=True)
     notebook = jupytext.read(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.part")
+    temporary, log = (target.with_name(f".{path.name}.part") for path in (target, reads))
+    log.write_bytes(b"")
     arguments = [str(part) for name, value in overrides.items() for part in ("-p", name, value)]
     process = subprocess.run(
         [sys.executable, "-m", "papermill", "-", str(temporary), "--no-progress-bar", *arguments],
         input=nbformat.writes(notebook), capture_output=True, text=True, cwd=paths.ROOT,
-        env=_environment(), check=False,
+        env=_environment() | {READ_LOG: str(log.resolve())}, check=False,
     )  # fmt: skip
     try:
         if process.returncode != 0:
             raise ChapterFailed(f"{source.name} failed:\n{process.stderr[-3000:]}")
         os.replace(temporary, target)
+        os.replace(log, reads)
     finally:
-        temporary.unlink(missing_ok=True)
+        for left in (temporary, log):
+            left.unlink(missing_ok=True)
     write_json(stamp, inputs)
     return target
 

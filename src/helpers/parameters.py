@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers import paths
+
+if TYPE_CHECKING:
+    from helpers.experiments import Run
 
 PROFILES = ("smoke", "book", "full")
 CHECK = "check_parameters"
@@ -24,30 +28,34 @@ class WrongParameter(ValueError):
 
 
 def check_parameters(
-    experiment: str = "", /, *, accepted: Mapping[str, Collection[Any]] | None = None, **values: Any
+    *models: str, accepted: Mapping[str, Collection[Any]] | None = None, **values: Any
 ) -> None:
     """Raise at once if a parameter has a value that the chapter cannot use.
 
     Args:
-        experiment: table of experiments.toml of whose runs the chapter looks at those with this
-            seed (and this task); empty if any seed and task will do.
+        *models: which runs of experiments.toml the chapter opens the model of this seed (and this
+            task) of, each as experiment and dataset: "dt/*/medium"; none if it opens no single
+            model, so that any seed and task will do.
         accepted: values of parameters other than profile, seed and task, as literals.
         **values: all parameters of the chapter.
 
     Raises:
-        WrongParameter: names the parameter, its value and what is accepted.
+        WrongParameter: names the parameter, its value and what is accepted; or the model that is
+            declared but not at hand, with the command that makes it.
     """
     for name in sorted(values, key=lambda name: name == "seed"):  # which seeds depends on the task
-        choices = choices_of(name, experiment, accepted, values)
+        choices = choices_of(name, models, accepted, values)
         if not _is_among(values[name], choices):
             raise WrongParameter(
                 f"parameter {name} is {values[name]!r}; this chapter accepts {in_words(choices)}"
             )
+    if models and values["profile"] != "smoke":  # which trains tiny ones of its own
+        _check_models(models, values)
 
 
 def choices_of(
     name: str,
-    experiment: str = "",
+    models: Collection[str] = (),
     accepted: Mapping[str, Collection[Any]] | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> Collection[Any] | None:
@@ -55,7 +63,7 @@ def choices_of(
 
     Args:
         name: of the parameter.
-        experiment: as in `check_parameters`.
+        models: as in `check_parameters`.
         accepted: as in `check_parameters`.
         values: the other parameters; a task narrows down the seeds.
     """
@@ -65,20 +73,53 @@ def choices_of(
         return PROFILES
     if name not in ("seed", "task"):
         raise TypeError(f"{CHECK} is not told what {name} accepts: accepted={{{name!r}: [...]}}")
-    if experiment:
-        # Takes seconds, and not all chapters need it.
-        from helpers.experiments import load_experiments
-
-        runs = load_experiments()[experiment]
+    if models:
+        found = [_runs(pattern) for pattern in models]
         if name == "task":
-            return list(dict.fromkeys(run.task for run in runs))
+            return [task for task in dict.fromkeys(run.task for run in found[0])
+                    if all(any(run.task == task for run in runs) for runs in found)]  # fmt: skip
         task = (values or {}).get("task")
-        return sorted({run.seed for run in runs if task is None or run.task == task})
+        seeds = [{run.seed for run in runs if task in (None, run.task)} for runs in found]
+        return sorted(set.intersection(*seeds))
     if name == "seed":
         return None
     from helpers.tasks import TASKS
 
     return list(TASKS)
+
+
+def _runs(pattern: str) -> list[Run]:
+    """Runs of an experiment on the datasets of a pattern such as dt/*/medium."""
+    # Takes seconds, and not all chapters need it.
+    from helpers.experiments import load_experiments
+
+    found = [
+        run
+        for run in load_experiments().get(pattern.split("/")[0], [])
+        if fnmatchcase(f"{run.experiment}/{run.dataset}", pattern)
+    ]
+    if not found:
+        raise ValueError(f"{CHECK}: experiments.toml has no runs {pattern}")
+    return found
+
+
+def _check_models(models: Collection[str], values: Mapping[str, Any]) -> None:
+    """Raise unless the models of this seed (and task) are files here, or will be trained."""
+    task = values.get("task")
+    runs = [run for name in models for run in _runs(name) if task in (None, run.task)]
+    absent: dict[int, Run] = {}
+    for run in reversed(runs):
+        trains = values["profile"] == "full" and run.state() != "done"
+        if not (trains or run.checkpoint_path().exists()):
+            absent[run.seed] = run
+    if lost := absent.get(values["seed"]):
+        here = sorted({run.seed for run in runs} - set(absent))
+        others = f"those of seed {in_words(here)} are" if here else "nor is that of another seed"
+        command = f"python -m helpers run {lost.experiment} --only {lost.name} --again"
+        raise WrongParameter(
+            f"parameter seed is {values['seed']}, but the model {lost.name} is not here; {others}. "
+            f"Make it by `{command}`"
+        )
 
 
 def _is_among(value: Any, choices: Collection[Any] | None) -> bool:
@@ -119,7 +160,7 @@ def read_parameters(source: Path) -> Iterator[Parameter]:
 
     cells = jupytext.read(source).cells
     first, second = [cell.source for cell in cells if cell.cell_type == "code"][:2]
-    experiment, accepted, checked = _read_check(second, source.name)
+    models, accepted, checked = _read_check(second, source.name)
     statements = [node for node in ast.parse(first).body if isinstance(node, ast.Assign)]
     names = [node.targets[0].id for node in statements]
     if sorted(names) != sorted(checked):
@@ -132,12 +173,12 @@ def read_parameters(source: Path) -> Iterator[Parameter]:
     for node, (name, default) in zip(statements, values.items(), strict=True):
         line = first.split("\n")[node.end_lineno - 1].encode()
         comment = line[node.end_col_offset :].decode().strip().removeprefix("#").strip()
-        choices = choices_of(name, experiment, accepted, values)
+        choices = choices_of(name, models, accepted, values)
         yield Parameter(name, default, choices, comment)
 
 
-def _read_check(cell: str, chapter: str) -> tuple[str, dict[str, Any], list[str]]:
-    """Experiment, further choices and names in a chapter's call of `check_parameters`."""
+def _read_check(cell: str, chapter: str) -> tuple[list[str], dict[str, Any], list[str]]:
+    """Models, further choices and names in a chapter's call of `check_parameters`."""
     calls = [
         node
         for node in ast.walk(ast.parse(cell))
@@ -153,15 +194,17 @@ def _read_check(cell: str, chapter: str) -> tuple[str, dict[str, Any], list[str]
     for name, value in given.items():
         if getattr(value, "id", "") != name:
             raise ValueError(f"{chapter}: write {name}={name} in {CHECK}")
-    experiment = ast.literal_eval(calls[0].args[0]) if calls[0].args else ""
-    return experiment, accepted, list(given)
+    return [ast.literal_eval(given) for given in calls[0].args], accepted, list(given)
 
 
 def parameter_table() -> str:
     """All parameters of all chapters, as a table in Markdown."""
     from helpers.book import chapters
 
-    rows = ["| Chapter | Parameter | Default | Accepts | Meaning |", "|---|---|---|---|---|"]
+    rows = [
+        "| Chapter | Parameter | Default | Accepts | What it changes |",
+        "|---|---|---|---|---|",
+    ]
     for source in chapters():
         link = f"[{source.stem[:2]}](chapters/{source.stem}.ipynb)"
         for parameter in read_parameters(source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ from helpers.experiments import (
     smoke_version,
 )
 from helpers.files import BadFile, read_json, sha256, write_bytes, write_json
+from helpers.ledger import note_read
 from helpers.tasks import Task, get_task
 
 SWEEP_SEED = 600_000
@@ -51,11 +53,16 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
         ValueError: another profile.
         BadFile: in the book profile, a result is missing or stale.
     """
+    note_read(run.experiment)
+    return _obtain(run, profile)
+
+
+def _obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
     if profile == "smoke":
         folder = paths.WORK / "smoke"
         for partner in run.partners.values():
             if not _made(smoke_version(partner), folder):
-                obtain(partner, profile)
+                _obtain(partner, profile)
         small = smoke_version(run)
         path = execute(small, folder=folder, sample=True, progress=False)
         return read_json(path), small.checkpoint_path(folder)
@@ -66,7 +73,7 @@ def obtain(run: Run, profile: str) -> tuple[dict[str, Any], Path]:
             command = f"python -m helpers run {run.experiment}"
             raise BadFile(f"{run.result_path()}: {run.state()}; make it with `{command}`")
         for partner in run.partners.values():
-            obtain(partner, profile)
+            _obtain(partner, profile)
             if not partner.trainer().checkpoint_path().exists():  # done, but not kept in git
                 execute(partner.trainer())
         execute(run)
@@ -427,6 +434,8 @@ def _rounded(values: np.ndarray) -> list[float]:
 def versions(env_id: str) -> dict[str, str]:
     """What a result depends on beside its configuration."""
     packages = ("torch", "numpy", "gymnasium", "mujoco", "minari")
+    cpuinfo = Path("/proc/cpuinfo")  # elsewhere, Python knows the name
+    names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
     command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
     commit = subprocess.run(
         command, cwd=paths.ROOT, capture_output=True, text=True, check=False
@@ -437,6 +446,7 @@ def versions(env_id: str) -> dict[str, str]:
         **{name: version(name) for name in packages},
         "commit": commit or "unknown",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "processor": names[0] if names else platform.processor() or "unknown",
     }
 
 

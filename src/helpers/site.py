@@ -20,9 +20,8 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 
 LONGEST_DEFINITION = 15
-FEWEST_EXERCISES = 2
-WITHOUT_EXERCISES = {"13_errata"}
-"""Chapters that are looked things up in, in the back matter."""
+FEWEST_EXERCISES = 3
+"""In a chapter, with a check each; further ones may say that there is no check."""
 OWN_PAGES = {"genindex.html", "search.html"}  # of Sphinx itself
 LOADED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "apple-touch-icon"}
 DRAWING_CALLS = {"show", "plot", "subplots", "new_axes"}
@@ -30,6 +29,8 @@ _OUTSIDE = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 _OUTSIDE_STYLE = re.compile(r"""(url\(|@import)\s*['"]?\s*(https?:)?//""", re.IGNORECASE)
 _FENCE = re.compile(r"^ {0,3}(`{3,})([^`\n]*)\n(.*?)^ {0,3}\1`*[ \t]*(?:\n|\Z)", re.M | re.S)
 _GATE = re.compile(r"\{((?:exercise|solution)-(?:start|end))\}\s*(\S*)")
+_EFFORT = re.compile(r"\(difficulty [1-5] of 5, [1-9]\d* minutes\)")
+_NO_CHECK = "there is no check"
 
 
 def check_site(html: Path, toc: Path, notebooks: Path) -> list[str]:
@@ -169,8 +170,7 @@ def check_sources(notebooks: Path) -> list[str]:
     for source in sources:
         cells = jupytext.read(source).cells
         code = [cell for cell in cells if cell.cell_type == "code"]
-        fewest = 0 if source.stem in WITHOUT_EXERCISES else FEWEST_EXERCISES
-        found = [*_check_exercises(cells, fewest), *_check_parameters(code)]
+        found = [*_check_exercises(cells), *_check_parameters(code)]
         for cell in code:
             name = _nested(cell, "mystnb", "figure", "name")
             found += [f"cell `{cell.source.strip()[:30]}`: {what}" for what in _check_cell(cell)]
@@ -256,18 +256,42 @@ def _gates(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield gate[1], label, *fence.span()
 
 
-def _check_exercises(cells: list[Any], fewest: int) -> Iterator[str]:
+def _check_exercises(cells: list[Any]) -> Iterator[str]:
     gates = [gate for cell in cells if cell.cell_type == "markdown" for gate in _gates(cell.source)]
     exercises = [label for kind, label, *_ in gates if kind == "exercise-start"]
     solutions = [label for kind, label, *_ in gates if kind == "solution-start"]
-    if len(exercises) < fewest:
-        yield f"has fewer than {fewest} exercises"
     for label in sorted({*exercises, *solutions}):
         if not label or exercises.count(label) != 1 or solutions.count(label) != 1:
             yield f"the label {label!r} is not that of one exercise and one solution"
     kinds = [kind for kind, *_ in gates]
     if kinds[1::2] != [kind.replace("start", "end") for kind in kinds[::2]]:
         yield "an exercise or solution is not closed by its own end before the next begins"
+    inside = _inside_gates(cells)
+    checked = [label for label in exercises
+               if "exercises.check_" in inside.get(("solution-start", label), "")]  # fmt: skip
+    if len(checked) < FEWEST_EXERCISES:
+        yield f"has fewer than {FEWEST_EXERCISES} exercises whose solutions call their check"
+    for label in exercises:
+        text = inside["exercise-start", label]
+        if not _EFFORT.search(text):
+            yield f"the exercise {label} does not say (difficulty 2 of 5, 10 minutes)"
+        if (label in checked) == (_NO_CHECK in text):
+            yield f"the exercise {label} must have a check, or say that {_NO_CHECK}; not both"
+
+
+def _inside_gates(cells: list[Any]) -> dict[tuple[str, str], str]:
+    """Text and code between each start and the next start or end, by the start's kind and label."""
+    inside, opened = {}, ("", "")
+    for cell in cells:
+        place = 0
+        for kind, label, first, after in (
+            _gates(cell.source) if cell.cell_type == "markdown" else ()
+        ):
+            inside[opened] = inside.get(opened, "") + cell.source[place:first]
+            opened, place = (kind, label) if kind.endswith("start") else ("", ""), after
+            inside.setdefault(opened, "")
+        inside[opened] = inside.get(opened, "") + cell.source[place:]
+    return inside
 
 
 def learner_notebook(source: Path) -> nbformat.NotebookNode:

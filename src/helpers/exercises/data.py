@@ -161,6 +161,29 @@ def check_returns_to_go(returns_to_go: Callable[..., ArrayLike]) -> None:
     passed("returns-to-go")
 
 
+def check_return_of(return_of: Callable[[float, float, float], Numbers]) -> None:
+    """Chapter 2: the return of a normalised score, from (score, low, high)."""
+    score, low, high = 30.0, -200.0, 9800.0
+    compare(
+        return_of(score, low, high),
+        low + score / 100 * (high - low),
+        {
+            "a score is in percent; divide it by 100": low + score * (high - low),
+            "a score of 0 is the return of the random policy; add it": score / 100 * (high - low),
+            "100 points are the way from random to expert, `high - low`": low + score / 100 * high,
+            "a score of 0 is not a return of 0; it is that of the random policy": (
+                score / 100 * high
+            ),
+            "this is the way from a return to its score; solve it for the return": (
+                100 * (score - low) / (high - low)
+            ),
+            "low and high are swapped": high + score / 100 * (low - high),
+        },
+        what="return of a score",
+    )
+    passed("return of a score")
+
+
 def check_target_kind(target_kind: Callable[..., ArrayLike]) -> None:
     """Chapter 3: object and colour at each observation's target, from (packed, layout)."""
     rng = np.random.default_rng(0)

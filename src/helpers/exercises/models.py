@@ -9,7 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from helpers.agents import DecisionAgent
 from helpers.exercises.compare import Numbers, compare, passed
+from helpers.models.decision import DecisionConfig, DecisionTransformer
 from helpers.planning.beam import keep_mass
 
 
@@ -53,6 +55,44 @@ def check_allowed(allowed: Callable[[Tensor], Tensor]) -> None:
         what="attention mask",
     )
     passed("attention mask")
+
+
+def check_never_satisfied(agent_class: Callable[..., DecisionAgent]) -> None:
+    """Chapter 4: an agent whose return-to-go stays at its target, a subclass of DecisionAgent."""
+    if not (isinstance(agent_class, type) and issubclass(agent_class, DecisionAgent)):
+        raise AssertionError(
+            "constant target: hand over the class itself, `class NeverSatisfied(DecisionAgent)`"
+        )
+    shape = DecisionConfig(observation_size=3, action_size=2, context_length=2, horizon=9, width=8,
+                           layers=1)  # fmt: skip
+    targets, rewards = np.array([[5.0], [9.0]]), np.array([[1.0, 3.0, 0.5], [2.0, 0.0, 4.0]])
+    agent = agent_class(DecisionTransformer(shape), targets[:, 0])
+    agent.reset(2)
+    for now in rewards.T:
+        agent.act(np.zeros((2, 3), np.float32))
+        agent.observe(now.copy())
+    if agent.step != 3:
+        raise AssertionError(
+            f"constant target: after three steps, `self.step` is {agent.step}; `observe` must "
+            "advance it by one, as the one that it replaces did"
+        )
+    spent = np.hstack([np.zeros((2, 1)), rewards.cumsum(axis=1)])
+    kept = np.repeat(targets, 4, axis=1)
+    compare(
+        agent.returns_to_go[:, :4].numpy(),
+        kept,
+        {
+            "the return-to-go is lowered by the rewards, as before; copy the column": kept - spent,
+            "the columns of later steps are still 0; write the one behind `self.step`": kept
+            * np.eye(4)[0],
+            "it grows by the rewards; copy the column": kept + spent,
+            "all episodes have the target of the first": np.full((2, 4), 5.0),
+            "only the last reward is taken off; take off none": kept
+            - np.hstack([np.zeros((2, 1)), rewards]),
+        },
+        what="constant target",
+    )
+    passed("constant target")
 
 
 def check_quantile_round_trip(quantile_round_trip: Callable[..., tuple]) -> None:
