@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from helpers import book, paths
+from helpers.ledger import READS, noted_reads
 
 CHAPTER = """---
 kernelspec:
@@ -64,6 +65,23 @@ def test_a_chapter_is_executed_once_until_something_changes(root, capsys):
     # Another profile, other parameters: other outputs.
     (path,) = book.execute("smoke", parameters={"seed": 3})
     assert printed(path) == ["smoke 3"]
+
+
+def test_what_a_chapter_reads_is_kept_beside_it(root, capsys):
+    source = root / "notebooks" / "01_one.md"
+    note = "from helpers.ledger import note_read\nnote_read('dt')\nprint(profile, seed)"
+    source.write_text(CHAPTER.replace("print(profile, seed)", note))
+    (path,) = book.execute()
+    assert noted_reads(path) == {"dt"}
+    # Of a notebook that was executed before such notes, nothing is known.
+    path.with_suffix(READS).unlink()
+    source.write_text(CHAPTER)
+    book.execute()
+    assert noted_reads(path) == set()
+    path.with_suffix(READS).unlink()
+    capsys.readouterr()
+    book.execute()
+    assert "01_one: executing" in capsys.readouterr().out
 
 
 def test_the_book_profile_adds_no_cell(root):
