@@ -9,7 +9,7 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 
-from helpers import claim_attention, claim_comparison, claim_models, claims
+from helpers import claim_attention, claim_comparison, claim_models, claims, paths
 from helpers.analysis.as_published import random_attention
 from helpers.analysis.statistics import Interval, difference_interval, mean_interval
 from helpers.claim_attention import ATTENTION
