@@ -160,7 +160,7 @@ def test_a_result_holds_what_it_was_made_from(smoke):
     assert result["last"] == pytest.approx(np.mean(result["returns"]), abs=0.01)
     assert result["checkpoint_sha256"] == sha256(run.checkpoint_path(folder))
     assert result["versions"]["environment"] == "HalfCheetah-v5"
-    assert {"torch", "mujoco", "commit", "machine"} <= set(result["versions"])
+    assert {"torch", "mujoco", "commit", "machine", "processor"} <= set(result["versions"])
     assert [row["step"] for row in result["history"]] == [10, 20, 30, 40]
 
 
