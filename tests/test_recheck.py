@@ -13,6 +13,7 @@ from helpers.experiments import load_experiments, smoke_version
 from helpers.files import BadFile, read_json, write_json
 from helpers.recheck import Recheck
 from helpers.runs import execute
+from helpers.tasks import get_task
 
 
 def test_a_sample_of_the_committed_results_is_reproduced(monkeypatch, capsys, tmp_path):
@@ -79,6 +80,47 @@ def test_what_takes_too_long_is_left_out(small, monkeypatch):
     monkeypatch.setattr(recheck, "SECONDS", 0.0)
     with pytest.raises(BadFile, match="no result can be computed again within 0 seconds"):
         recheck.recheck([small], 1, seed=0, progress=False)
+
+
+def all_runs():
+    return [run for some in load_experiments().values() for run in some]
+
+
+@pytest.mark.parametrize(("others", "passed"), [(1, True), (10, False)])
+def test_where_all_ends_alike_one_episode_may_end_otherwise(monkeypatch, others, passed):
+    """0 % of 200 episodes have no spread; one that rounding changes would be a failure."""
+    alike = (
+        run for run in all_runs()
+        if get_task(run.plays or run.task).layout and run.state() == "done"
+        and not any(read_json(run.result_path())["returns"])
+    )  # fmt: skip
+    run, found = next(alike), np.zeros(recheck.CHUNK)
+    found[:others] = 1.0
+    monkeypatch.setattr(recheck, "_way", lambda run: "evaluated")
+    monkeypatch.setattr(recheck, "_evaluated", lambda *_: found)
+    row = recheck._recheck(run, [])
+    assert row.recorded == 0 and row.passed == passed and not row.identical
+
+
+def test_other_returns_have_the_spread_that_they_have():
+    run = load_experiments()["dt"][0]
+    returns = np.array([3.0, 5.0])
+    assert recheck._spread(run, returns) == pytest.approx(np.sqrt(2))
+    assert recheck._spread(run, np.full(4, 3.0)) == 0
+
+
+@pytest.mark.parametrize("how", ["evaluated", "trained"])
+def test_a_model_that_is_trained_anew_may_differ_as_seeds_do(monkeypatch, how):
+    runs = [r for r in load_experiments()["dt"] if r.dataset == "halfcheetah/medium-replay"]
+    results = [read_json(run.result_path())["returns"] for run in runs]
+    apart = np.std([np.mean(returns) for returns in results], ddof=1)
+    within = np.std(results[0], ddof=1) / np.sqrt(len(results[0]))
+    monkeypatch.setattr(recheck, "_way", lambda run: how)
+    for way in ("evaluated", "trained"):
+        monkeypatch.setattr(recheck, f"_{way}", lambda *_: np.array(results[0]))
+    row = recheck._recheck(runs[0], all_runs())
+    error = max(apart, within) if how == "trained" else within
+    assert row.tolerance == pytest.approx(4 * np.sqrt(2) * error) and apart > within
 
 
 def test_the_command_fails_with_the_check(monkeypatch, capsys):
