@@ -147,10 +147,10 @@ def test_power_laws_are_recovered():
     assert power_law(x, 3 * x**1.5) == pytest.approx((1.5, 3.0))
 
 
-def test_multiplications_of_a_token():
+def test_operations_of_a_token():
     """12 D^2 weights a layer, a multiplication and an addition each."""
     cost = dataclasses.replace(decision_cost(DecisionConfig()), tokens=1)
-    assert cost.multiplications(DecisionConfig().core) == 2 * 12 * 128**2 * 3
+    assert cost.weight_operations(DecisionConfig().core) == 2 * 12 * 128**2 * 3
 
 
 # --- the simulator as a model --------------------------------------------------------------------

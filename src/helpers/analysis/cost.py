@@ -40,8 +40,11 @@ class Cost:
     tokens: int
     """Tokens that go through all layers, summed over calls and beams."""
 
-    def multiplications(self, core: TransformerConfig) -> float:
-        """Floating-point operations of the products with weights; attention comes on top."""
+    def weight_operations(self, core: TransformerConfig) -> float:
+        """Floating-point operations of the products with weights: two for each multiply-add.
+
+        Attention between tokens comes on top.
+        """
         return 2.0 * self.tokens * 12 * core.layers * core.width**2
 
 
