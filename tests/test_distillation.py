@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import distillation
 from helpers.distillation import LESSON_SEED, lessons, take_notes
@@ -64,6 +65,23 @@ def test_lessons_are_played_once(tmp_path, monkeypatch):
     next(iter(sorted(tmp_path.iterdir()))).unlink()
     lessons(make, TASK, 5, tmp_path)
     assert calls == [2, 2, 1, 2], "only what is missing is played"
+
+
+def test_lessons_do_not_depend_on_the_cores_of_a_machine(tmp_path):
+    """Sums in another order, and a planner decides otherwise."""
+    threads, found = torch.get_num_threads(), []
+
+    class Counting(Forward):
+        def act(self, observations):
+            found.append(torch.get_num_threads())
+            return super().act(observations)
+
+    torch.set_num_threads(2)
+    try:
+        lessons(Counting, TASK, 1, tmp_path)
+        assert set(found) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_seeds_of_lessons_are_nobody_elses():

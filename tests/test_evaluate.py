@@ -1,14 +1,19 @@
 """Rollouts: vectorised evaluation equals playing episodes one by one."""
 
+import dataclasses
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
-from helpers import paths
+from helpers import paths, sweep
 from helpers.agents import DecisionAgent, PolicyAgent
 from helpers.analysis.statistics import mean_interval, slope_interval
 from helpers.data.policies import load_policy
-from helpers.evaluate import evaluate, rollout
+from helpers.evaluate import evaluate, one_thread_each, rollout
 from helpers.models.decision import DecisionConfig, DecisionTransformer
 from helpers.tasks import get_task
 
@@ -52,6 +57,39 @@ def test_processes_do_not_change_the_returns():
     two = evaluate(mean_policy, TASK, seeds, workers=2)
     assert np.array_equal(one.rewards, two.rewards)
     assert len(one.returns) == 26
+
+
+def test_started_processes_have_one_thread(monkeypatch):
+    """A variable that is set in the worker comes too late; and here all is as it was."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    spawn = multiprocessing.get_context("spawn")
+    with one_thread_each(), ProcessPoolExecutor(1, spawn) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+    assert os.environ["OMP_NUM_THREADS"] == "2" and "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("starts", ["evaluate", "sweep"])
+def test_workers_are_started_with_one_thread(monkeypatch, starts):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    found = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, context):
+            super().__init__(workers)
+
+        def submit(self, *given, **options):
+            found.append(os.environ["OPENBLAS_NUM_THREADS"])
+            return super().submit(*given, **options)
+
+    monkeypatch.setattr(f"helpers.{starts}.ProcessPoolExecutor", Pool)
+    if starts == "evaluate":
+        short = dataclasses.replace(TASK, horizon=1)
+        evaluate(mean_policy, short, [0, 1], workers=2)
+    else:
+        with sweep._executor(1, "") as pool:
+            pool.submit(str).result()
+    assert found == ["1"] and os.environ["OPENBLAS_NUM_THREADS"] == "2"
 
 
 def test_episodes_that_end_early_are_counted_to_their_end():

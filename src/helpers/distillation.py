@@ -17,7 +17,7 @@ from tqdm import tqdm
 from helpers.agents import Agent
 from helpers.analysis.disturbances import WatchedAgent
 from helpers.data.episodes import Dataset, join
-from helpers.evaluate import CHUNK, MakeAgent, rollout
+from helpers.evaluate import CHUNK, MakeAgent, one_thread, rollout
 from helpers.files import read_arrays, write_arrays
 from helpers.tasks import Task
 
@@ -78,7 +78,9 @@ def lessons(
         seeds = [LESSON_SEED + i for i in range(first, min(first + CHUNK, count))]
         path = folder / f"{first:06d}-{len(seeds)}.safetensors"
         if not path.exists():
-            agent = make_agent(np.full(len(seeds), float(task.target_return)))
-            write_arrays(path, asdict(take_notes(agent, task, seeds)))
+            with one_thread():  # as in evaluations
+                agent = make_agent(np.full(len(seeds), float(task.target_return)))
+                notes = take_notes(agent, task, seeds)
+            write_arrays(path, asdict(notes))
         parts.append(Dataset(**read_arrays(path)[0]))
     return join(parts)

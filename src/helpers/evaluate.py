@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +103,7 @@ def evaluate(
     else:
         # Forked children of a process that already uses threads can hang: start afresh.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        with one_thread_each(), ProcessPoolExecutor(workers, context) as pool:
             futures = [
                 pool.submit(_play, *job, progress=progress and i == 0) for i, job in enumerate(jobs)
             ]
@@ -120,13 +121,36 @@ def _play(
     targets: Float[np.ndarray, " n"],
     progress: bool,
 ) -> Rollouts:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
-    try:
+    with one_thread():
         return rollout(make_agent(targets), task, seeds, progress)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread: the same sums in the same order, whatever the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 
 
-def _one_thread() -> None:
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that are started in this block compute with one thread, NumPy's products too.
+
+    They inherit these variables. Set by the initializer of a pool they do nothing: NumPy and
+    PyTorch, which read them once, are imported before it is called.
+    """
+    names = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL")]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

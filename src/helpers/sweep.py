@@ -23,6 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from helpers import paths
+from helpers.evaluate import one_thread_each
 from helpers.experiments import Run
 from helpers.files import BadFile
 from helpers.runs import execute
@@ -159,7 +160,7 @@ def _executor(workers: int | None, address: str) -> Iterator[Executor]:
     if not address:
         # Forked children of a process that already uses threads can hang: start afresh.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
+        with one_thread_each(), ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
             yield pool
         return
     try:
