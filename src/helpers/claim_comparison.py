@@ -39,11 +39,10 @@ MAZE = LEVELS[-1]
 REPLANNED = {"dt": "dt", "tt": "tt-replan", "leap": "leap-replan"}
 """Ways of `claim_room` that look after every action, as a Decision Transformer always does."""
 STITCHED = {
-    "dt": "cross-dt crossroads/halves",
-    "tt": "cross-tt-past crossroads/halves",
-    "leap": "cross-leap crossroads/halves",
+    "crossroads": "cross-{} crossroads/halves",
+    "PointMaze": "stitch-{} pointmaze/halves",
 }
-"""The crossroads are the one task of this kind that all three can play."""
+"""Mazes whose way is recorded in halves, and cells of a method there; TT plans from its past."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def comparison(profile: str) -> list[Aspect]:
         ("compositional tasks", "success on missions of two parts never trained together, told as "
          "one sentence (%)", {m: _success(f"{TOLD[m][0]} {PARTS}", profile) for m in MODELS},
          "a room with missions of a colour and a kind", "12_claims#tab-claims-parts"),
-        ("trajectory stitching", "success where the way is recorded in halves (%)",
-         {method: _success(name, profile) for method, name in STITCHED.items()},
-         "crossroads", "10_limits#fig-limits-maze"),
+        *(("trajectory stitching", "success where the way is recorded in halves (%)",
+           {m: _success(cells.format("tt-past" if m == "tt" else m), profile) for m in MODELS},
+           maze, "10_limits#fig-limits-maze") for maze, cells in STITCHED.items()),
         ("attention pattern", "entropy over its maximum, 1 is even attention",
          _entropies(profile),
          {"dt": "HalfCheetah medium", "tt": "HalfCheetah medium", "leap": room},
