@@ -365,7 +365,7 @@ class LeapAgent:
     """
 
     def __init__(self, model: Leap, config: GibbsConfig, *, seed: int = 0) -> None:
-        self.planner = GibbsPlanner(model, config)
+        self.model, self.planner = model, GibbsPlanner(model, config)
         self.steps = config.plan_every or model.config.plan_length
         self.seed = seed
 
@@ -375,7 +375,7 @@ class LeapAgent:
         self.plans = np.zeros((n, self.planner.length), np.int64)
         self.lengths, self.done = np.zeros(n, int), np.zeros(n, int)
 
-    def act(self, observations: Real[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """The next actions of the present plans, or the first ones of new plans."""
         over = np.flatnonzero(self.done >= self.lengths)
         if len(over):
@@ -384,7 +384,7 @@ class LeapAgent:
             self.lengths[over] = np.minimum(plans.lengths, self.steps)
         actions = self.plans[np.arange(len(observations)), self.done]
         self.done += 1
-        return actions
+        return self.model.decode(actions)
 
     def plan(self, observations: Real[np.ndarray, "n S"]) -> GibbsPlans:
         """New plans."""

@@ -88,7 +88,7 @@ def draw_leap(config: LeapConfig) -> Figure:
     gap = xs[1]
     green = TOKEN_COLOURS["action"]
     _arrow(ax, (gap, block_y + 0.61), (gap, head_y - 0.18), colour=green)
-    text = f"linear map: {config.action_size} actions and END"
+    text = f"linear map: {config.actions} actions and END"
     _box(ax, (gap, head_y), (2.9, 0.34), text, fontsize=10.0, edge=green)
     _arrow(ax, (gap, head_y + 0.18), (gap, out_y - 0.25), colour=green)
     _token(ax, "action", gap, out_y, r"$\hat a_1$", linestyle=DASHES)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -59,8 +62,8 @@ VARIANTS = (
     Variant("TT+Q, no past", "tt", ("cross-ttq", "stitch-ttq"), "TT"),
     Variant("TT+Q, no past, likely actions", "tt", ("cross-ttq-likely",), "TT"),
     Variant("TT+Q, no past, any action", "tt", ("cross-ttq-any",), "TT"),
-    Variant("LEAP", "leap", ("cross-leap",)),
-    Variant("LEAP, a plan a step", "leap", ("cross-leap-replan",), "LEAP"),
+    Variant("LEAP", "leap", ("cross-leap", "stitch-leap")),
+    Variant("LEAP, a plan a step", "leap", ("cross-leap-replan", "stitch-leap-replan"), "LEAP"),
 )
 
 
@@ -124,6 +127,25 @@ def untrained_agent(run: Run) -> Agent:
     path = paths.WORK / "untrained" / f"{run.name}.safetensors"
     save_model(path, model, {})
     return final_agent(run, path)(np.array([task.target_return]))
+
+
+class _StartAt(gymnasium.Wrapper):
+    """A maze whose episodes begin at the end of a given arm."""
+
+    def __init__(self, env: gymnasium.Env, end: str) -> None:
+        super().__init__(env)
+        self.end = end
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin there."""
+        return self.env.reset(seed=seed, options={**(options or {}), "start": self.end})
+
+
+def starting_at(task: Task, end: str) -> Task:
+    """One of the two mazes, entered by another arm than the test's (`envs.mazes.ENDS`)."""
+    return replace(task, wrappers=(*task.wrappers, partial(_StartAt, end=end)))
 
 
 def draw_variants(

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Real
 from helpers.agents import Actions, Agent
 from helpers.analysis.open_loop import root_mean_square
 from helpers.evaluate import MakeAgent, rollout
+from helpers.models.action_codes import nearest
 from helpers.tasks import Task
 
 
@@ -95,6 +96,18 @@ def action_box(task: Task) -> gymnasium.spaces.Box:
     if not isinstance(env.action_space, gymnasium.spaces.Box) or not env.action_space.is_bounded():
         raise ValueError(f"task {task.name!r} has no bounded continuous actions to add noise to")
     return env.action_space
+
+
+class RoundedAgent(_WrappedAgent):
+    """An agent whose actions are rounded to the nearest of some codes, of which it is not told."""
+
+    def __init__(self, agent: Agent, codes: Float[np.ndarray, "K A"]) -> None:
+        super().__init__(agent)
+        self.codes = codes
+
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
+        """The codes that are nearest to the agent's actions."""
+        return self.codes[nearest(self.agent.act(observations), self.codes)]
 
 
 class RecordedActions:

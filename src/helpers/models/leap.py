@@ -17,7 +17,9 @@ in the chapter. Departures:
 - a training step hides any share of a window's places together (`masks`), as when a plan is filled
   from nothing; the paper's objective, one place at a time, never shows the planner's first input.
   Any one place alone is among these shares, so the energy is learnt too;
-- maps and missions are read by the encoder of all methods (`grid_encoder`).
+- maps and missions are read by the encoder of all methods (`grid_encoder`);
+- where actions are vectors, plans are made of the numbers of codes (`action_codes`). There, actions
+  are numbered in all tasks.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from torch import Tensor, nn
 
 from helpers.data.episodes import Dataset
 from helpers.data.windows import observation_statistics, to_single
+from helpers.models.action_codes import fit_codes, nearest
 from helpers.models.checkpoints import load_model
 from helpers.models.dropout import dropout
 from helpers.models.grid_encoder import GridEncoder, GridEncoderConfig
@@ -47,7 +50,7 @@ class LeapConfig:
 
     observation_size: int
     action_size: int
-    """A, number of actions."""
+    """A, number of actions, or length of an action that is a vector."""
     plan_length: int = 5
     """H, actions of a plan."""
     masks: int = 0
@@ -64,21 +67,28 @@ class LeapConfig:
     """What is seen of a grid level: grid or view (`GridEncoderConfig`)."""
     oracle: bool = False
     """Whether the cell that the mission asks for is marked (`GridEncoderConfig`)."""
+    action_codes: int = 0
+    """K, vectors of actions among which a plan chooses; 0 where actions are numbered already."""
 
     def __post_init__(self) -> None:
-        for name, least in (("plan_length", 1), ("masks", 0)):
+        for name, least in (("plan_length", 1), ("masks", 0), ("action_codes", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; set it to {least} or more")
 
     @property
+    def actions(self) -> int:
+        """How many actions a plan chooses among."""
+        return self.action_codes or self.action_size
+
+    @property
     def end(self) -> int:
         """The token that says that the plan is over."""
-        return self.action_size
+        return self.actions
 
     @property
     def mask(self) -> int:
         """The token of a place that is to be predicted."""
-        return self.action_size + 1
+        return self.actions + 1
 
     @property
     def core(self) -> TransformerConfig:
@@ -92,6 +102,8 @@ class Leap(nn.Module):
     method = "leap"
     observation_mean: Tensor
     observation_std: Tensor
+    codes: Tensor | None
+    """The vectors (K, A) that numbers stand for; none where actions are numbered in the task."""
 
     def __init__(self, config: LeapConfig) -> None:
         super().__init__()
@@ -102,19 +114,21 @@ class Leap(nn.Module):
             self.embed_observation = GridEncoder(grid)
         else:
             self.embed_observation = nn.Linear(config.observation_size, width)
-        self.embed_action = nn.Embedding(config.action_size + 2, width)
+        self.embed_action = nn.Embedding(config.actions + 2, width)
         self.embed_position = nn.Parameter(torch.empty(config.plan_length + 1, width))
         nn.init.normal_(self.embed_position, std=INIT_STD)
         nn.init.normal_(self.embed_action.weight, std=INIT_STD)
         self.transformer = Transformer(config.core)
-        self.predict = nn.Linear(width, config.action_size + 1)
+        self.predict = nn.Linear(width, config.actions + 1)
         self.register_buffer("observation_mean", torch.zeros(config.observation_size))
         self.register_buffer("observation_std", torch.ones(config.observation_size))
+        codes = torch.zeros(config.action_codes, config.action_size)
+        self.register_buffer("codes", codes if config.action_codes else None)
 
     def encode(self, observations: Real[Tensor, "B S"]) -> Float[Tensor, "B D"]:
         """The state tokens."""
         if not self.config.grid_size:
-            observations = (observations - self.observation_mean) / self.observation_std
+            observations = (observations.float() - self.observation_mean) / self.observation_std
         return self.embed_observation(observations)
 
     def forward(
@@ -141,6 +155,20 @@ class Leap(nn.Module):
         """True up to the first END, itself included."""
         end = plans == self.config.end
         return end.cumsum(dim=1) - end.long() == 0
+
+    def tokenise(
+        self, actions: Float[np.ndarray, "N A"] | Int[np.ndarray, " N"]
+    ) -> Int[np.ndarray, " N"]:
+        """What stands for recorded actions in a plan: their numbers, or their nearest codes'."""
+        if self.codes is None:
+            return np.array(actions, np.int64)
+        return nearest(actions, self.codes.cpu().numpy())
+
+    def decode(
+        self, tokens: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n A"] | Int[np.ndarray, " n"]:
+        """What the actions of a plan are in the environment; no END among them."""
+        return tokens if self.codes is None else self.codes.cpu().numpy()[tokens]
 
 
 class PlaceReader:
@@ -211,7 +239,7 @@ def make_plan_windows(dataset: Dataset, model: Leap) -> PlanWindows:
     step = np.concatenate([np.arange(length) for length in dataset.lengths])
     return PlanWindows(
         observations=torch.from_numpy(dataset.observations),
-        actions=torch.from_numpy(np.array(dataset.actions, np.int64)),
+        actions=torch.from_numpy(model.tokenise(dataset.actions)),
         remaining=torch.from_numpy(np.repeat(dataset.lengths, dataset.lengths) - step),
         ends=torch.from_numpy(np.repeat(dataset.terminated, dataset.lengths)),
         plan_length=model.config.plan_length,
@@ -250,15 +278,22 @@ def make_leap(task: Task, dataset: Dataset, **changes: Any) -> Leap:
     """A model shaped for `task`.
 
     Raises:
-        ValueError: an unknown or impossible field in `changes`, or a task whose actions are
-            vectors.
+        ValueError: an unknown or impossible field in `changes`, a task whose actions are vectors
+            without `action_codes`, or one whose actions are numbered with them.
     """
     known = {field.name for field in fields(LeapConfig)}
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"unknown LEAP options {unknown}; known: {sorted(known)}")
-    if not task.discrete:
+    coded = bool(changes.get("action_codes", 0))
+    if not task.discrete and not coded:
         raise ValueError(
-            f"task {task.name!r} has vectors for actions; LEAP plans with numbered ones"
+            f"task {task.name!r} has vectors for actions; LEAP plans with numbered ones: set "
+            "action_codes, say to 64, to plan with as many vectors of the data"
+        )
+    if task.discrete and coded:
+        raise ValueError(
+            f"task {task.name!r} has numbered actions; remove action_codes, which is "
+            f"{changes['action_codes']}"
         )
     shape = {
         "observation_size": task.observation_size,
@@ -270,6 +305,8 @@ def make_leap(task: Task, dataset: Dataset, **changes: Any) -> Leap:
         mean, std = observation_statistics(dataset)
         model.observation_mean.copy_(torch.from_numpy(mean))
         model.observation_std.copy_(torch.from_numpy(std))
+    if coded:
+        model.codes.copy_(torch.from_numpy(fit_codes(dataset.actions, model.config.action_codes)))
     return model
 
 

@@ -97,15 +97,21 @@ class GibbsPlanner:
             constraint: further energy of a plan.
 
         Raises:
-            ValueError: models of different plan lengths or action sets, or a block that is longer
-                than the plan.
+            ValueError: models of different plan lengths, action sets or codes, or a block that is
+                longer than the plan.
         """
         self.models = [models] if isinstance(models, Leap) else list(models)
-        shapes = {(m.config.action_size, m.config.plan_length) for m in self.models}
+        shapes = {(m.config.actions, m.config.plan_length) for m in self.models}
         if len(shapes) != 1:
             raise ValueError(
                 f"models have (actions, plan length) {sorted(shapes)}; their energies can only be "
                 "added if these are the same"
+            )
+        codes = [None if m.codes is None else m.codes.tolist() for m in self.models]
+        if any(table != codes[0] for table in codes):
+            raise ValueError(
+                "models number different vectors (action_codes); their energies can only be added "
+                "if the codes are the same: train both on one dataset"
             )
         ((self.actions, self.length),) = shapes
         if config.block > self.length:
