@@ -1,30 +1,16 @@
-"""Growth of errors, errors of single actions, and disturbances in play."""
+"""Growth of errors, and errors of single actions."""
 
 import dataclasses
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from test_trajectory import episodes
 
-from helpers import paths
-from helpers.agents import Agent, DecisionAgent, PolicyAgent
-from helpers.analysis.errors import (
-    NoisyAgent,
-    action_box,
-    action_errors,
-    cumulative,
-    divergence,
-    fit_growth,
-    local_slopes,
-)
-from helpers.data.policies import load_policy
-from helpers.evaluate import rollout
+from helpers.agents import DecisionAgent
+from helpers.analysis.errors import action_errors, cumulative, fit_growth, local_slopes
 from helpers.models.decision import DecisionConfig, DecisionTransformer
-from helpers.tasks import Task, get_task
 
-CHEETAH = get_task("halfcheetah")
 HORIZONS = np.arange(1, 21)
 LENGTHS = (12, 9)
 
@@ -80,6 +66,18 @@ def test_the_interval_of_a_rate_has_about_the_stated_coverage():
         rate = fit_growth(HORIZONS, noisy, seed=i).power.rate
         hits += rate.low <= 1.5 <= rate.high
     assert 52 <= hits
+
+
+def test_the_typical_window_is_not_ruled_by_the_wildest():
+    """One window in fifty grows much faster: it makes the mean, and not the geometric mean."""
+    errors = exponential(noise=0.1, windows=50)
+    errors[7] = 1e-3 * np.exp(0.9 * HORIZONS)
+    mean, typical = (fit_growth(HORIZONS, errors, typical=which) for which in (False, True))
+    assert typical.exponential.rate.score == pytest.approx(0.12 + 0.78 / 50, abs=0.01)
+    assert mean.exponential.rate.score > 2 * typical.exponential.rate.score
+    assert typical.better == "exponential"
+    same = fit_growth(HORIZONS, power(), typical=True)
+    assert same.power.rate.score == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
@@ -188,140 +186,3 @@ def test_actions_must_be_comparable():
         action_errors(model_of(horizon=5), dataset, np.array([0]), scale, steps=6)
     with pytest.raises(ValueError, match="numbered actions"):
         action_errors(model_of(discrete=True), dataset, np.array([0]), scale, steps=2)
-
-
-# --- disturbances in play ----------------------------------------------------------------------
-
-
-class Drift(gymnasium.Env):
-    """Moves by the action and pays it; ends after a number of steps that the seed says."""
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
-    action_space = gymnasium.spaces.Box(np.float32(-2), np.float32(2), (2,))
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.left, self.place = seed, np.zeros(2)
-        return self.place.copy(), {}
-
-    def step(self, action):
-        self.left -= 1
-        self.place += action
-        return self.place.copy(), float(action.sum()), self.left == 0, False, {}
-
-
-gymnasium.register("Drift-v0", Drift)
-DRIFT = Task("drift", "Drift-v0", 2, 2, 30, 1.0, 1.0)
-
-
-class Steady:
-    """Always does the same."""
-
-    def __init__(self, action: float = 0.5) -> None:
-        self.action = action
-
-    def reset(self, n):
-        self.n = n
-
-    def act(self, observations):
-        assert len(observations) == self.n
-        return np.full((self.n, 2), self.action, np.float32)
-
-    def observe(self, rewards):
-        assert len(rewards) == self.n
-
-    def keep(self, rows):
-        self.n = len(rows)
-
-
-def mean_policy(targets) -> PolicyAgent:
-    return PolicyAgent(load_policy(paths.POLICIES / "halfcheetah-medium.safetensors"), sample=False)
-
-
-def actions_of(agent: Agent, n: int, steps: int) -> np.ndarray:
-    agent.reset(n)
-    taken = []
-    for _ in range(steps):
-        taken.append(agent.act(np.zeros((n, 2))))
-        agent.observe(np.zeros(n))
-    return np.stack(taken)
-
-
-def test_no_noise_is_the_agent():
-    short = dataclasses.replace(CHEETAH, horizon=10)
-    alone = rollout(mean_policy(None), short, [3, 4])
-    noisy = rollout(NoisyAgent(mean_policy(None), action_box(CHEETAH), 0.0), short, [3, 4])
-    assert np.array_equal(alone.rewards, noisy.rewards)
-    shaken = rollout(NoisyAgent(mean_policy(None), action_box(CHEETAH), 0.1), short, [3, 4])
-    assert not np.allclose(alone.returns, shaken.returns)
-
-
-def test_noise_is_what_was_asked_for():
-    box = action_box(DRIFT)
-    taken = actions_of(NoisyAgent(Steady(), box, 0.1), 50, 40)
-    assert taken.dtype == np.float32
-    assert taken.mean() == pytest.approx(0.5, abs=0.02)
-    assert taken.std() == pytest.approx(0.2, rel=0.05), "a tenth of half the range of 4"
-    wild = actions_of(NoisyAgent(Steady(), box, 5.0), 50, 4)
-    assert wild.min() == -2.0 and wild.max() == 2.0
-    once = actions_of(NoisyAgent(Steady(), box, 0.1, only_step=2), 3, 5)
-    assert (once[[0, 1, 3, 4]] == 0.5).all() and (once[2] != 0.5).all()
-
-
-def test_draws_belong_to_an_episode_and_a_seed():
-    box = action_box(DRIFT)
-    agent = NoisyAgent(Steady(), box, 0.1)
-    taken = actions_of(agent, 3, 6)
-    assert np.array_equal(actions_of(agent, 3, 6), taken), "draws restart"
-    assert not np.array_equal(actions_of(NoisyAgent(Steady(), box, 0.1, seed=1), 3, 6), taken)
-    double = actions_of(NoisyAgent(Steady(), box, 0.2), 3, 6)
-    assert np.allclose(double - 0.5, 2 * (taken - 0.5), atol=1e-6)
-    agent.reset(3)
-    assert np.array_equal(agent.act(np.zeros((3, 2))), taken[0])
-    agent.observe(np.zeros(3))
-    agent.keep(np.array([0, 2]))
-    assert np.array_equal(agent.act(np.zeros((2, 2))), taken[1, [0, 2]])
-
-
-def test_numbered_actions_have_no_box():
-    with pytest.raises(ValueError, match="'key-to-door' has no bounded continuous actions"):
-        action_box(get_task("key-to-door"))
-
-
-def test_a_kick_by_hand():
-    """Where nothing pulls back, the distance stays what the kick made it."""
-    scale = np.array([1.0, 4.0])
-    found = divergence(lambda targets: Steady(), DRIFT, [99, 6, 99], 3, 0.05, 10, scale=scale)
-    kick = actions_of(NoisyAgent(Steady(), action_box(DRIFT), 0.05), 3, 1)[0] - 0.5
-    assert found.distances.shape == (3, 10)
-    assert (found.distances[:, :4] == 0).all()
-    expected = np.sqrt(np.square(kick / scale).mean(axis=1))
-    assert np.allclose(found.distances[:, 4:6], expected[:, None], atol=1e-6)
-    assert np.isnan(found.distances[1, 6:]).all(), "its sixth step was the last one"
-    assert np.allclose(found.distances[[0, 2], 6:], expected[[0, 2], None], atol=1e-6)
-    assert found.undisturbed.tolist() == [10.0, 6.0, 10.0]
-    assert np.allclose(found.disturbed - found.undisturbed, kick.sum(axis=1), atol=1e-6)
-
-
-def test_all_may_end_before_the_last_step():
-    found = divergence(lambda targets: Steady(), DRIFT, [4, 6], 1, 0.1, 10, scale=np.ones(2))
-    assert np.isfinite(found.distances).sum(axis=1).tolist() == [4, 6]
-
-
-def test_episodes_of_the_simulator_part_after_the_kick():
-    def play(kick: float):
-        return divergence(mean_policy, CHEETAH, [0, 1], 5, kick, 20, scale=np.ones(17))
-
-    small, none = play(1e-3), play(0.0)
-    assert (small.distances[:, :6] == 0).all() and (small.distances[:, 6:] > 0).all()
-    assert (small.disturbed != small.undisturbed).all()
-    assert (none.distances == 0).all() and np.array_equal(none.disturbed, none.undisturbed)
-    assert (play(1e-2).distances[:, 6] > 3 * small.distances[:, 6]).all()
-
-
-def test_divergence_needs_time_and_determinism():
-    with pytest.raises(ValueError, match="leaves nothing to see"):
-        divergence(lambda targets: Steady(), DRIFT, [9], 9, 0.1, 10, scale=np.ones(2))
-    moods = iter([0.5, 0.6])
-    with pytest.raises(ValueError, match="must be deterministic"):
-        divergence(lambda targets: Steady(next(moods)), DRIFT, [9], 3, 0.1, 8, scale=np.ones(2))

@@ -672,6 +672,73 @@ def test_knock_out_slips(answer, message):
         exercises.check_knock_out(answer)
 
 
+def per_step(times, sums):
+    return np.diff(sums, prepend=0) / np.diff(times, prepend=0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda t, s: np.diff(s, prepend=0), "divide by their number"),
+        (lambda t, s: s / t, "mean since the beginning"),
+        (lambda t, s: np.diff(s) / np.diff(t), "one interval more"),
+        (lambda t, s: np.diff(s, prepend=0) / np.diff(t, prepend=1), "stands for several steps"),
+        (lambda t, s: np.gradient(s, t), "slope around each reading"),
+        (lambda t, s: per_step(t, np.log(s)), "differences of logarithms"),
+        (lambda t, s: None, "forget `return`"),
+    ],
+)
+def test_per_step_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_per_step(answer)
+
+
+def attention_share(length, width):
+    return length / (6 * width + length)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda n, d: n / (12 * d + n), "as many operations as the scores"),
+        (lambda n, d: n / (2 * d + n), "perceptron is missing"),
+        (lambda n, d: n / (4 * d + n), "matrices too"),
+        (lambda n, d: n / (6 * d), "divide by the sum"),
+        (lambda n, d: 6 * d / (6 * d + n), "share of the weights"),
+        (lambda n, d: n / (3 * d + n), "two operations"),
+    ],
+)
+def test_attention_share_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_attention_share(answer)
+
+
+def causal(length):
+    return torch.ones(length, length, dtype=torch.bool).tril()
+
+
+def window_mask(length, window):
+    return causal(length) & ~causal(length).tril(-window)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda n, w: causal(n), "window is missing"),
+        (lambda n, w: window_mask(n, w) | window_mask(n, w).T, "see the future"),
+        (lambda n, w: window_mask(n, w + 1), "counts the token itself"),
+        (lambda n, w: window_mask(n, w).tril(-1), "a token sees itself$"),
+        (lambda n, w: window_mask(n, w + 1).tril(-1), "one token less"),
+        (lambda n, w: window_mask(n, w).T, "wrong way round"),
+        (lambda n, w: causal(n) & ~window_mask(n, w), "leaves out"),
+        (lambda n, w: window_mask(n, w) * (n > w), "may be longer"),
+    ],
+)
+def test_window_slips(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        exercises.check_window_mask(answer)
+
+
 def test_right_answers_pass(capsys):
     exercises.check_returns_to_go(returns_to_go)
     exercises.check_best_episodes(best_episodes)
@@ -692,4 +759,7 @@ def test_right_answers_pass(capsys):
     exercises.check_lift(lift)
     exercises.check_normalised_entropy(normalised_entropy)
     exercises.check_knock_out(knock_out)
-    assert capsys.readouterr().out.count("correct") == 19
+    exercises.check_per_step(per_step)
+    exercises.check_attention_share(attention_share)
+    exercises.check_window_mask(window_mask)
+    assert capsys.readouterr().out.count("correct") == 22

@@ -6,20 +6,33 @@ import numpy as np
 import pytest
 import torch
 from test_trajectory import SMALL, episodes, model_of, tokens_of
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.analysis import open_loop as analysis
 from helpers.analysis.cost import (
     beam_cost,
+    beam_memory,
     beam_milliseconds,
+    block_operations,
+    block_work,
     decision_cost,
     decision_milliseconds,
+    gibbs_cost,
+    gibbs_work,
+    largest_tensor,
+    milliseconds,
     power_law,
     recomputing_cost,
 )
-from helpers.analysis.open_loop import open_loop
+from helpers.analysis.open_loop import open_loop, simulate
+from helpers.data.catalogue import load_dataset
 from helpers.models.decision import DecisionConfig, DecisionTransformer
 from helpers.models.decoding import Decoder
+from helpers.models.leap import Leap, LeapConfig, PlaceReader
+from helpers.models.transformer import Transformer, TransformerConfig
 from helpers.planning.beam import BeamConfig, BeamPlanner
+from helpers.planning.gibbs import GibbsConfig
+from helpers.tasks import get_task
 
 DATA = episodes((9, 12), (False, False))
 
@@ -138,3 +151,104 @@ def test_multiplications_of_a_token():
     """12 D^2 weights a layer, a multiplication and an addition each."""
     cost = dataclasses.replace(decision_cost(DecisionConfig()), tokens=1)
     assert cost.multiplications(DecisionConfig().core) == 2 * 12 * 128**2 * 3
+
+
+# --- the simulator as a model --------------------------------------------------------------------
+
+
+def test_the_simulator_gives_the_recording_back():
+    data = load_dataset("halfcheetah/medium", sample=True)
+    starts = np.array([5, 700])
+    actions = data.actions[starts[:, None] + np.arange(8)]
+    found = simulate(get_task("halfcheetah"), data.observations[starts], actions)
+    recorded = data.observations[starts[:, None] + np.arange(1, 9)]
+    assert np.allclose(found, recorded, atol=1e-6)
+    moved = simulate(get_task("halfcheetah"), data.observations[starts] + 1e-3, actions)
+    assert (np.abs(moved - recorded).max(axis=2) > 1e-4).all()
+
+
+def test_an_observation_must_be_the_state():
+    with pytest.raises(ValueError, match="'gamble' does not give the simulator's state"):
+        simulate(get_task("gamble"), np.zeros((1, 6)), np.zeros((1, 2, 1)))
+
+
+# --- blocks, plans and clocks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("iterations", "chains"), [(1, 1), (4, 1), (3, 2)])
+def test_the_counted_cost_of_a_plan_is_what_the_planner_does(iterations, chains, monkeypatch):
+    calls, original = [], PlaceReader.__call__
+
+    def counted(self, plans, places, owner):
+        calls.append(plans.numel() + len(plans))  # each with its state in front
+        return original(self, plans, places, owner)
+
+    monkeypatch.setattr(PlaceReader, "__call__", counted)
+    shape = LeapConfig(3, 4, plan_length=5, width=8, layers=2, heads=2)
+    search = GibbsConfig(iterations=iterations, chains=chains, sampler="gibbs")
+    gibbs_work(Leap(shape), search, torch.zeros(1, 3))()
+    cost = gibbs_cost(shape, search)
+    assert (len(calls), sum(calls)) == (cost.passes, cost.tokens)
+
+
+def test_the_counted_memory_is_what_the_planner_sets_aside():
+    search = BeamConfig(beam_width=3, expansions=2, horizon=2, context=1)
+    model = model_of()
+    planner = BeamPlanner(model, search)
+    past = tokens_of(SMALL, 1, SMALL.step_size + SMALL.observation_size)
+    visible = model.allowed(past.shape[1])[0, 0, -1]
+    _, context = planner.decoder.prefill(model.embed(past), visible)
+    kept = [context, *planner.memory(1)]
+    size = sum(segment.keys.nbytes + segment.values.nbytes for segment in kept)
+    assert size == beam_memory(SMALL, search, 1)
+
+
+def block(heads: int = 4) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(TransformerConfig(width=32, layers=1, heads=heads, dropout=0.0)).eval()
+
+
+def test_operations_of_a_block_are_those_that_pytorch_counts():
+    for length in (6, 40):
+        with FlopCounterMode(display=False) as counter:
+            block_work(block(), length, "exact")()
+        assert counter.get_total_flops() == sum(block_operations(np.array([length]), 32))
+    linear, square = block_operations(np.array([6 * 32, 12 * 32]), 32)
+    assert np.allclose(square / linear, [1, 2]), "they are equal at L = 6 D"
+
+
+@torch.inference_mode()
+def test_kinds_of_attention_give_the_same_where_they_should():
+    results = {}
+    for kind in ("fused", "exact", "banded", "none"):
+        torch.manual_seed(1)
+        results[kind] = block_work(core := block(), 20, kind, window=20)()
+    assert torch.allclose(results["fused"], results["exact"], atol=1e-5)
+    assert torch.allclose(core.norm(results["banded"]), results["fused"], atol=1e-5)
+    assert not torch.allclose(core.norm(results["none"]), results["fused"], atol=1e-3)
+    with pytest.raises(ValueError, match="did you mean banded"):
+        block_work(block(), 20, "bandit")
+
+
+def test_exact_weights_and_masks_need_the_square_and_a_band_does_not():
+    sizes = {
+        kind: [largest_tensor(block_work(block(), n, kind, window=8)) for n in (256, 512)]
+        for kind in ("fused", "exact", "banded", "none")
+    }
+    assert sizes["exact"] == [4 * 4 * 256**2, 4 * 4 * 512**2], "four heads of four bytes"
+    assert sizes["fused"] == [4 * 256**2, 4 * 512**2], "the mask"
+    assert sizes["none"] == [4 * 4 * 32 * 256, 4 * 4 * 32 * 512], "the perceptron's middle"
+    assert sizes["banded"][1] == 2 * sizes["banded"][0] < sizes["fused"][1]
+
+
+def test_works_take_turns():
+    turns = []
+    times = milliseconds([lambda: turns.append("a"), lambda: turns.append("b")], 3)
+    assert times.shape == (3, 2) and (times >= 0).all()
+    assert "".join(turns) == "ab" * 4, "one turn warms up"
+
+
+def test_a_short_work_is_repeated():
+    done = []
+    times = milliseconds([lambda: done.append(sum(range(2000)))], 2, least=5.0)
+    assert len(done) > 20 and (times < 5.0).all()

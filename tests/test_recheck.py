@@ -48,6 +48,17 @@ def test_evaluation_and_training_are_repeated_to_the_bit(small, monkeypatch):
     assert not small.checkpoint_path().exists(), "the real folders are left alone"
 
 
+def test_noisy_play_is_repeated_to_the_bit(small):
+    quiet = read_json(small.result_path())["returns"]
+    noisy = dataclasses.replace(small, evaluation={**small.evaluation, "noise": 0.5})
+    execute(noisy, progress=False)
+    shaken = read_json(small.result_path())["returns"]
+    assert noisy.identity("a") != small.identity("a")
+    assert not np.isclose(shaken, quiet).any()
+    (row,) = recheck.recheck([noisy], 1, seed=0, progress=False)
+    assert row.how == "evaluated" and row.identical
+
+
 def test_an_altered_result_is_found_out(small):
     result = read_json(small.result_path())
     better = [value + 5 * (np.std(result["returns"]) + 1) for value in result["returns"]]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from helpers.adaptation import AdaptedDecisionAgent, AdaptedLeapAgent, split_options
 from helpers.agents import Agent, DecisionAgent, LeapAgent, memoryless_agent, trajectory_agent
+from helpers.analysis.disturbances import NoisyAgent, action_box
 from helpers.analysis.interventions import INTERVENTIONS, ProbedAgent
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import Transitions, make_transitions
@@ -29,7 +30,7 @@ from helpers.models.transformer import Probe
 from helpers.names import look_up
 from helpers.planning.beam import BeamConfig
 from helpers.planning.gibbs import GibbsConfig
-from helpers.tasks import Task
+from helpers.tasks import Task, get_task
 from helpers.train import ParameterGroup
 
 
@@ -164,3 +165,14 @@ def agent_maker(
 ) -> Callable[[np.ndarray], Agent]:
     """What `evaluate` calls with the targets of a chunk."""
     return partial(method.agent, planner, checkpoint)
+
+
+def noisy_agent(
+    make: Callable[[np.ndarray], Agent], task: str, noise: float, targets: np.ndarray
+) -> Agent:
+    """The agents that `make` gives, with a shaking hand; can be pickled.
+
+    Raises:
+        ValueError: a task without bounded continuous actions.
+    """
+    return NoisyAgent(make(targets), action_box(get_task(task)), noise)

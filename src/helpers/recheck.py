@@ -21,7 +21,7 @@ from helpers.data.cards import FINAL_SEED
 from helpers.data.catalogue import get_spec
 from helpers.evaluate import CHUNK, evaluate
 from helpers.files import BadFile, read_json, sha256
-from helpers.runs import Run, execute
+from helpers.runs import Run, execute, final_agent
 from helpers.tasks import get_task
 
 ERRORS = 4.0
@@ -120,12 +120,10 @@ def _recheck(run: Run) -> Recheck:
 
 def _evaluated(run: Run, result: dict) -> Float[np.ndarray, " n"]:
     """Returns of the first chunk of the final evaluation."""
-    from helpers.methods import METHODS, agent_maker
-
     checkpoint = run.trainer().checkpoint_path()
     if sha256(checkpoint) != result["checkpoint_sha256"]:
         raise BadFile(f"{checkpoint}: not the file that {run.result_path()} was made with")
-    make = agent_maker(METHODS[run.method], run.planner, checkpoint)
+    make = final_agent(run, checkpoint)
     seeds = list(range(FINAL_SEED, FINAL_SEED + min(CHUNK, len(result["returns"]))))
     return evaluate(make, get_task(run.plays or run.task), seeds, result["target"]).returns
 

@@ -52,6 +52,9 @@ class Evaluation:
     sweep: Sequence[float] = ()
     """Target returns to sweep over."""
     sweep_episodes: int = 10
+    noise: float = 0.0
+    """On the actions of the final evaluation and the sweep, of which the agent is not told:
+    standard deviation as a fraction of half the range of each entry (`NoisyAgent`)."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +285,6 @@ def execute(
         Diverged: the loss is not finite.
     """
     from helpers.evaluate import evaluate
-    from helpers.methods import METHODS, agent_maker
 
     task = get_task(run.plays or run.task)
     evaluation = Evaluation(**run.evaluation)
@@ -303,7 +305,7 @@ def execute(
         journal, saved = _train(run, dataset, identity, play, target, device, progress)
         checkpoint = run.checkpoint_path(folder)
 
-    make = agent_maker(METHODS[run.method], run.planner, saved)
+    make = final_agent(run, saved)
     seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.episodes))
     start = time.perf_counter()
     final = play(make, seeds=seeds, targets=target)
@@ -338,6 +340,15 @@ def execute(
     }
     write_json(run.result_path(folder), result)
     return run.result_path(folder)
+
+
+def final_agent(run: Run, checkpoint: Path) -> Callable[[np.ndarray], Any]:
+    """What `evaluate` calls for the agents of a run's final evaluation."""
+    from helpers.methods import METHODS, agent_maker, noisy_agent
+
+    make = agent_maker(METHODS[run.method], run.planner, checkpoint)
+    noise = Evaluation(**run.evaluation).noise
+    return partial(noisy_agent, make, run.plays or run.task, noise) if noise else make
 
 
 def _train(

@@ -18,6 +18,7 @@ from helpers.data.episodes import Dataset
 from helpers.models.decoding import Decoder, Segment
 from helpers.models.trajectory import TrajectoryTransformer, columns
 from helpers.planning.beam import draw
+from helpers.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,37 @@ class OpenLoop:
 def root_mean_square(errors: Float[np.ndarray, "*n S"]) -> Float[np.ndarray, "*n"]:
     """Over the last axis."""
     return np.sqrt(np.square(errors).mean(axis=-1))
+
+
+def simulate(
+    task: Task, present: Float[np.ndarray, "W S"], actions: Float[np.ndarray, "W H A"]
+) -> Float[np.ndarray, "W H S"]:
+    """What the simulator itself makes of given actions from given observations.
+
+    From a recorded observation it gives the recording back; from a rounded one it shows how much
+    of a model's error a perfect model would make too.
+
+    Args:
+        task: one whose observation is MuJoCo's positions and velocities but for the first
+            coordinate, the distance run, which nothing depends on: HalfCheetah.
+        present: observations to start from.
+        actions: to carry out.
+
+    Raises:
+        ValueError: the task's observation is not that.
+    """
+    env = task.make()
+    env.reset(seed=0)
+    body = env.unwrapped
+    if getattr(body, "observation_structure", {}).get("skipped_qpos") != 1:
+        env.close()
+        raise ValueError(f"an observation of {task.name!r} does not give the simulator's state")
+    count, found = body.model.nq - 1, []
+    for observation, sequence in zip(present.astype(float), actions, strict=True):
+        body.set_state(np.append(0.0, observation[:count]), observation[count:])
+        found.append([body.step(action)[0] for action in sequence])
+    env.close()
+    return np.array(found)
 
 
 def open_loop(

@@ -17,6 +17,7 @@ from helpers.exercises.data import (
     check_td_step,
     check_update_matrix,
 )
+from helpers.exercises.errors import check_attention_share, check_per_step, check_window_mask
 from helpers.exercises.measures import (
     check_flattery,
     check_interquartile_mean,
@@ -35,6 +36,7 @@ from helpers.exercises.models import (
 
 __all__ = [
     "check_allowed",
+    "check_attention_share",
     "check_best_episodes",
     "check_best_with_prize",
     "check_cached_mask",
@@ -48,6 +50,7 @@ __all__ = [
     "check_no_left",
     "check_normalised_entropy",
     "check_nucleus",
+    "check_per_step",
     "check_plan_energy",
     "check_probability_of_improvement",
     "check_quantile_round_trip",
@@ -56,5 +59,6 @@ __all__ = [
     "check_target_kind",
     "check_td_step",
     "check_update_matrix",
+    "check_window_mask",
     "compare",
 ]
