@@ -238,7 +238,7 @@ def test_measures():
 
 def test_statistics_that_are_counted():
     assert -0.25 < STATISTICS["beam_is_linear"]("book").score < 0
-    assert STATISTICS["shared_tasks"]("book").score == -9
+    assert STATISTICS["shared_tasks"]("book").score == -10
     # One token of map and mission, 5 of a pose; then 6 steps of an action and a reward (and value)
     # for 8 x 2 candidates, and 5 of a pose for 8 beams. LEAP: 10 iterations and 5 places, 1 + 5.
     assert room_tokens() == {"tt": 1 + 5 + 6 * 2 * 16 + 5 * 6 * 8, "leap": 15 * 6}
