@@ -55,7 +55,9 @@ def test_a_number_of_the_text_has_one_source(executed, source):
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
 def test_the_page_of_runs_names_what_a_chapter_reads(notebooks, source):
     """In smoke a chapter reads a part of what it reads in the book; test_site compares all."""
-    assert noted_reads(notebooks[source.stem]) <= set(READS[source.stem])
+    stand_ins = {"12_claims": {"shifted-bc", "sparse-bc"}}  # tiny models for all claims
+    known = set(READS[source.stem]) | stand_ins.get(source.stem, set())
+    assert noted_reads(notebooks[source.stem]) <= known
 
 
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
