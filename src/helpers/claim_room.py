@@ -122,12 +122,11 @@ def plan_cost(method: str) -> Cost:
 
 
 def room_table(profile: str) -> str:
-    """What a plan costs in the room, and what slips take away, as HTML."""
-    rows, paces = [], room_paces(profile)
+    """What a plan costs in the room, and what slips take away, as HTML; a column a way to play."""
+    columns, paces = [], room_paces(profile)
     for name, way in WAYS.items():
         pace, again = paces[way.method], name.endswith("-replan")
-        cells = (
-            way.label,
+        columns.append((
             str(plan_cost(way.method).passes),
             measured(pace.of_a_plan),
             f"{1.0 if again else pace.actions.mean():.2g}",
@@ -135,11 +134,14 @@ def room_table(profile: str) -> str:
             *(measured(success_interval(values)) for values in slipped(name, profile)),
             measured(share_kept(name, profile)),
             measured(share_mended(name, profile)),
-        )
-        rows.append("<tr>" + "".join(f"<td>{stacked(c)}</td>" for c in cells) + "</tr>")
-    head = ("", "calls", "ms, plan", "actions", "ms, action", "success (%)", "with slips (%)",
-            "kept (%)", "mended (%)")  # fmt: skip
-    return table(head, rows)
+        ))  # fmt: skip
+    names = ("calls for a plan", "ms of a plan", "actions of a plan", "ms of an action",
+             "success (%)", "with slips (%)", "kept (%)", "mended (%)")  # fmt: skip
+    rows = [
+        f"<tr><th>{name}</th>" + "".join(f"<td>{stacked(cell)}</td>" for cell in cells) + "</tr>"
+        for name, *cells in zip(names, *columns, strict=True)
+    ]
+    return table(("", *(way.label for way in WAYS.values())), rows)
 
 
 def parts_table(profile: str) -> str:
