@@ -1,5 +1,6 @@
 """The post's claims: the file, the verdicts and where their numbers come from."""
 
+import jupytext
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from helpers.analysis.statistics import Interval, difference_interval, mean_inte
 from helpers.claim_attention import ATTENTION
 from helpers.claim_comparison import MODELS, Aspect, comparison_table
 from helpers.claim_errors import ERRORS
+from helpers.claim_room import plan_cost
 from helpers.claim_statistics import STATISTICS, room_tokens
 from helpers.claim_tables import counts, draw_verdicts, plain, text, topic_table, verdict_table
 from helpers.claims import (
@@ -339,28 +341,62 @@ def test_every_row_of_the_picture_ends_at_its_edge(judged):
 def test_the_comparison_counts_what_the_models_do():
     assert claim_comparison._tokens_of_a_step() == {"dt": "3", "tt": "8", "leap": "1"}
     # TT: map, mission and pose; six steps of an action and a reward, five poses of five numbers.
-    assert claim_comparison._calls() == {"dt": "1", "tt": str(1 + 6 * 2 + 5 * 6), "leap": "11"}
+    calls = {method: plan_cost(method).passes for method in MODELS}
+    assert calls == {"dt": 1, "tt": 1 + 6 * 2 + 5 * 6, "leap": 11}
     weights = claim_comparison._weights("book")
     path = cell_runs("babyai-leap babyai-gotolocal-s7n5/expert")[0].result_path()
     assert weights["leap"] == f"{read_json(path)['parameters'] / 1e3:,.0f}"
     firsts = {method: int(value) for method, value in claim_comparison._firsts("book").items()}
     assert max(firsts.values()) <= 7 <= sum(firsts.values())
-    maze = claim_comparison._success([claim_comparison.MAZE], "book")["leap"]
+    maze = claim_comparison._success(
+        claim_comparison.level_cell("leap", claim_comparison.MAZE), "book"
+    )
     assert maze == text(difference(("babyai-leap-maze babyai-gotoobjmaze-s7/expert",), (), "score"))
+    never = claim_comparison._success("cross-leap crossroads/halves", "book")
+    assert never == "0.00 (0.00 to 1.83)", "none of 200 episodes: 1 - 0.025^(1/200)"
 
 
-def test_a_share_is_kept_of_the_same_first_state(monkeypatch):
-    episodes = {
-        "loud": {0: np.array([5.0, 20.0]), 1: np.array([3.0, 3.0])},
-        "soft": {0: np.array([10.0, 20.0, 7.0]), 2: np.array([1.0])},
+@pytest.fixture(scope="module")
+def compared():
+    return claim_comparison.comparison("smoke")
+
+
+def test_every_cell_is_a_number_with_an_interval_or_counted(compared):
+    counted = {"architecture", "tokenization", "planning", "best for"}
+    for aspect in compared:
+        for method in MODELS:
+            value = aspect.values[method]
+            assert (" (" in value and " to " in value) == (aspect.name not in counted), aspect.name
+            float(value.split(" (")[0].replace(",", "").replace("\N{MINUS SIGN}", "-"))
+            assert aspect.tasks[method]
+    assert len({aspect.name for aspect in compared}) == 11
+
+
+def test_every_number_leads_to_a_figure_or_table_of_the_book(compared):
+    names = {
+        f"{path.stem}#{cell.metadata['mystnb']['figure']['name']}"
+        for path in (paths.ROOT / "notebooks").glob("*.md")
+        for cell in jupytext.read(path).cells
+        if "figure" in cell.metadata.get("mystnb", {})
     }
-    monkeypatch.setattr(claim_comparison, "episodes_of", lambda name, *_: episodes[name])
-    share = claim_comparison.kept_share("loud", "soft", "book")
-    assert share.score == pytest.approx(100 * 25 / 30)
+    for aspect in compared:
+        assert set(aspect.targets.values()) <= names, aspect.name
+    links = BeautifulSoup(comparison_table(compared), "html.parser").select("a")
+    assert len(links) == len(MODELS) * len(compared)
+    pages = {link["href"].replace(".html#", "#") for link in links}
+    assert pages == {target for aspect in compared for target in aspect.targets.values()}
 
 
-def test_a_cell_that_was_not_run_says_so():
-    aspect = Aspect("a", "<b>", {"dt": "4 (3 to 5)"}, dict.fromkeys(MODELS, "06_leap"))
-    rows = BeautifulSoup(comparison_table([aspect]), "html.parser").select("tbody tr")
-    shown = [cell.get_text() for cell in rows[0].select("td")]
-    assert shown == ["<b>", "4(3\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}5)", "not run", "not run"]
+def test_tasks_stand_once_if_they_are_the_same():
+    def row(name, tasks):
+        values = dict.fromkeys(MODELS, "4 (3 to 5)")
+        return Aspect(name, "<b>", values, tasks, dict.fromkeys(MODELS, "06_leap#tab-x"))
+
+    same, mixed = dict.fromkeys(MODELS, "room"), {"dt": "body", "tt": "body", "leap": "room"}
+    html = comparison_table([row("a", same), row("a", same), row("c", mixed)])
+    rows = BeautifulSoup(html, "html.parser").select("tbody tr")
+    shown = [[cell.get_text("|") for cell in row.select("td")] for row in rows]
+    interval = "4|(3\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}5)"
+    assert shown[0] == shown[1] == ["<b>|room"] + 3 * [interval]
+    assert shown[2] == ["<b>", f"{interval}|body", f"{interval}|body", f"{interval}|room"]
+    assert [[head["rowspan"] for head in row.select("th")] for row in rows] == [["2"], [], ["1"]]

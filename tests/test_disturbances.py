@@ -11,12 +11,14 @@ from helpers.agents import Agent, PolicyAgent
 from helpers.analysis.disturbances import (
     NoisyAgent,
     RecordedActions,
+    SlippingAgent,
     action_box,
     divergence,
     watch,
 )
 from helpers.data.policies import load_policy
 from helpers.evaluate import rollout
+from helpers.methods import noisy_agent
 from helpers.tasks import Task, get_task
 
 CHEETAH = get_task("halfcheetah")
@@ -115,6 +117,48 @@ def test_draws_belong_to_an_episode_and_a_seed():
 def test_numbered_actions_have_no_box():
     with pytest.raises(ValueError, match="'key-to-door' has no bounded continuous actions"):
         action_box(get_task("key-to-door"))
+
+
+class Fixed(Steady):
+    """Always does the same of numbered actions."""
+
+    def act(self, observations):
+        return np.full(len(observations), 3)
+
+
+def test_a_hand_slips_as_often_as_was_asked_for():
+    never, rarely, often, always = (
+        actions_of(SlippingAgent(Fixed(), 5, chance), 50, 60) for chance in (0.0, 0.1, 0.5, 1.0)
+    )
+    assert (never == 3).all()
+    # A slip does any of five actions, the meant one too.
+    assert (rarely != 3).mean() == pytest.approx(0.08, abs=0.01)
+    assert (often != 3).mean() == pytest.approx(0.40, abs=0.02)
+    assert np.bincount(always.ravel()) / always.size == pytest.approx(np.full(5, 0.2), abs=0.02)
+    assert (often[rarely != 3] == rarely[rarely != 3]).all(), "a greater chance adds slips"
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="choose a chance, 0 to 1"):
+            SlippingAgent(Fixed(), 5, wrong)
+
+
+def test_slips_belong_to_an_episode_and_the_agent_is_not_told():
+    taken = actions_of(agent := SlippingAgent(Fixed(), 5, 0.5), 3, 6)
+    assert np.array_equal(actions_of(agent, 3, 6), taken), "draws restart"
+    agent.reset(3)
+    assert np.array_equal(agent.act(np.zeros((3, 2))), taken[0])
+    agent.observe(np.zeros(3))
+    agent.keep(np.array([0, 2]))
+    assert np.array_equal(agent.act(np.zeros((2, 2))), taken[1, [0, 2]])
+
+
+def test_a_run_in_a_grid_slips_and_one_of_torques_shakes():
+    def make(targets):
+        return Fixed()
+
+    assert isinstance(noisy_agent(make, "key-to-door", 0.1, np.ones(1)), SlippingAgent)
+    slipping = noisy_agent(make, "babyai-gotolocal-s7n5", 0.1, np.ones(1))
+    assert (slipping.actions, slipping.chance) == (7, 0.1)
+    assert isinstance(noisy_agent(make, "halfcheetah", 0.1, np.ones(1)), NoisyAgent)
 
 
 def test_a_kick_by_hand():

@@ -12,6 +12,7 @@ from helpers.analysis.statistics import (
     mean_interval,
     performance_profile,
     side,
+    success_interval,
 )
 
 
@@ -122,3 +123,24 @@ def test_an_interval_in_another_unit():
     interval = Interval(2.0, 1.0, 4.0)
     assert interval.scaled(100) == Interval(200.0, 100.0, 400.0)
     assert interval.scaled(-1) == Interval(-2.0, -4.0, -1.0)
+
+
+@pytest.mark.parametrize(("seeds", "episodes"), [(1, 50), (2, 25), (1, 200), (1, 1)])
+def test_episodes_that_agree_have_the_exact_binomial_bounds(seeds, episodes):
+    """None of n: a chance of success p is refuted at 2.5 % where (1 - p)^n is below that."""
+    never = success_interval(np.zeros((seeds, episodes)))
+    bound = 100 * (1 - 0.025 ** (1 / (seeds * episodes)))
+    assert (never.score, never.low, never.high) == pytest.approx((0, 0, bound))
+    always = success_interval(np.full((seeds, episodes), 100.0))
+    assert (always.score, always.low, always.high) == pytest.approx((100, 100 - bound, 100))
+    share = success_interval(np.ones((seeds, episodes)), full=1.0)
+    assert share.low == pytest.approx(1 - bound / 100)
+
+
+def test_other_successes_have_the_bootstrap():
+    values = 100.0 * (np.random.default_rng(5).random((2, 40)) < 0.9)
+    assert success_interval(values) == mean_interval(values)
+    with pytest.raises(ValueError, match="a success is 100 and a failure 0; found .*1"):
+        success_interval(np.array([[0.0, 1.0]]))
+    with pytest.raises(ValueError, match="a success is 1 "):
+        success_interval(np.zeros((1, 0)), full=1.0)

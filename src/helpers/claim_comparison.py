@@ -1,7 +1,7 @@
 """The post's comparison of DT, TT and LEAP, aspect by aspect: each cell a number of ours.
 
-What an aspect is measured by is a choice. Where it can be, it is the same quantity on the same
-task for all three; where that was not run, the cell says so.
+What an aspect is measured by is a choice. It is the same quantity for all three, and the same task
+wherever all three have models that are kept; where not, the cells name their tasks.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
-
 from helpers.analysis.attention import AttentionMaps, normalised_entropy
-from helpers.analysis.cost import beam_cost, decision_cost, gibbs_cost
-from helpers.analysis.robustness import kept_by_seed, share_intervals
-from helpers.analysis.statistics import Interval, difference_interval, mean_interval, side
+from helpers.analysis.statistics import (
+    Interval,
+    difference_interval,
+    mean_interval,
+    side,
+    success_interval,
+)
 from helpers.claim_attention import by_episode, decision_maps, leap_map, trajectory_maps
-from helpers.claim_models import episodes, timed_decisions
-from helpers.claim_tables import chapter_link, stacked, table, text
-from helpers.claims import cell, cell_runs, difference, episodes_of, stand_in
-from helpers.models.decision import DecisionConfig
+from helpers.claim_models import ROOM, episodes, room_paces
+from helpers.claim_room import PARTS, TOLD, plan_cost, share_kept
+from helpers.claim_tables import chapter_link, measured, stacked, table
+from helpers.claims import cell, cell_runs, difference, stand_in
 from helpers.models.grid_trajectory import POSE
-from helpers.models.leap import LeapConfig
 from helpers.models.trajectory import TrajectoryConfig
-from helpers.planning.beam import BeamConfig
-from helpers.planning.gibbs import GibbsConfig
 from helpers.runs import obtain
 
 MODELS = {"dt": "DT", "tt": "TT", "leap": "LEAP"}
-NOT_RUN = "not run"
 LEVELS = tuple(
     f"babyai-{level}/expert"
     for level in (
@@ -37,18 +35,15 @@ LEVELS = tuple(
         "gotoobjmaze-s4", "gotoobjmaze-s7",
     )
 )  # fmt: skip
-ROOM, MAZE = LEVELS[0], LEVELS[-1]
-COMPOSED = {"dt": "both-dt-sum babyai-part/expert", "leap": "both-leap-sum babyai-part/expert"}
+MAZE = LEVELS[-1]
+REPLANNED = {"dt": "dt", "tt": "tt-replan", "leap": "leap-replan"}
+"""Ways of `claim_room` that look after every action, as a Decision Transformer always does."""
 STITCHED = {
     "dt": "cross-dt crossroads/halves",
     "tt": "cross-tt-past crossroads/halves",
     "leap": "cross-leap crossroads/halves",
 }
-SHAKEN = {
-    "dt": ("shaken-dt-20 halfcheetah/medium", "dt halfcheetah/medium"),
-    "tt": ("shaken-tt-narrow-20 halfcheetah/medium", "tt-narrow halfcheetah/medium"),
-}
-"""Cells of methods that were run, with and without noise."""
+"""The crossroads are the one task of this kind that all three can play."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,15 @@ class Aspect:
     measured: str
     """What stands in the cells."""
     values: Mapping[str, str]
-    """By method; one that is missing was not run."""
-    chapters: Mapping[str, str]
-    """Where the number comes from, by method."""
+    """By method,"""
+    tasks: Mapping[str, str]
+    """the task that they were measured on,"""
+    targets: Mapping[str, str]
+    """and where they come from: chapter#name of a figure or table."""
 
 
 def comparison(profile: str) -> list[Aspect]:
-    """All aspects.
+    """All aspects, each measured in one way or in two.
 
     Args:
         profile: as of `claims.evaluate`.
@@ -74,50 +71,69 @@ def comparison(profile: str) -> list[Aspect]:
     Raises:
         BadFile: as `claims.evaluate`.
     """
-    own = {"dt": "04_decision_transformer", "tt": "05_trajectory_transformer", "leap": "06_leap"}
+    drawn = {"dt": "04_decision_transformer#fig-dt-architecture",
+             "tt": "05_trajectory_transformer#fig-tt-architecture",
+             "leap": "06_leap#fig-leap-architecture"}  # fmt: skip
+    levels, here = "06_leap#tab-leap-levels", "12_claims#tab-claims-room"
+    room, paces = "GoToLocalS7N5", room_paces(profile)
     rows = (
-        ("architecture", "trained weights, in thousands (GoToLocalS7N5)", _weights(profile), own),
-        ("tokenization", "tokens of a time step (BabyAI)", _tokens_of_a_step(), own),
-        ("planning", "calls of the network, one after another, for a plan (GoToLocalS7N5)",
-         _calls(), "09_errors_and_cost"),
-        ("inference speed", "milliseconds of a decision, one core (DT, TT: HalfCheetah; LEAP: a "
-         "plan in GoToLocalS7N5)", _milliseconds(profile), "09_errors_and_cost"),
-        ("long horizons", "success in GoToObjMazeS7 (%)", _success([MAZE], profile), "06_leap"),
-        ("sparse rewards", "success over seven levels that pay at the end only (%)",
-         _success(LEVELS, profile), "06_leap"),
-        ("compositional tasks", "success on missions of two parts never trained together, the two "
-         "goals summed (%)", _of_cells(COMPOSED, profile), "06_leap"),
-        ("trajectory stitching", "success at the crossroads, a way recorded in halves (%)",
-         _of_cells(STITCHED, profile), "10_limits"),
-        ("attention pattern", "entropy over its maximum, 1 is even attention (DT, TT: HalfCheetah "
-         "medium; LEAP: GoToLocalS7N5)", _entropies(profile), "08_attention"),
-        ("error propagation", "return kept when noise of 0.2 disturbs every torque (%, HalfCheetah "
-         "medium; TT with a beam of 8)", _kept(profile), "09_errors_and_cost"),
-        ("best for", "levels, of seven, on which it is first or not clearly below the first",
-         _firsts(profile), "06_leap"),
+        ("architecture", "trained weights, in thousands", _weights(profile), room, drawn),
+        ("tokenization", "tokens of a time step", _tokens_of_a_step(), room, drawn),
+        ("planning", "calls of the network, one after another, for a plan",
+         {method: str(plan_cost(method).passes) for method in MODELS}, room, here),
+        ("inference speed", "milliseconds of a plan (of DT: an action), one core",
+         {method: measured(paces[method].of_a_plan) for method in MODELS}, room, here),
+        ("inference speed", "milliseconds of an action that is carried out, one core",
+         {method: measured(paces[method].of_an_action) for method in MODELS}, room, here),
+        ("long horizons", "success (%)",
+         {method: _success(level_cell(method, MAZE), profile) for method in MODELS},
+         "GoToObjMazeS7", levels),
+        ("sparse rewards", "success (%)", _over_levels(profile),
+         "seven levels that pay at the end only", levels),
+        ("compositional tasks", "success on missions of two parts never trained together, told as "
+         "one sentence (%)", {m: _success(f"{TOLD[m][0]} {PARTS}", profile) for m in MODELS},
+         "a room with missions of a colour and a kind", "12_claims#tab-claims-parts"),
+        ("trajectory stitching", "success where the way is recorded in halves (%)",
+         {method: _success(name, profile) for method, name in STITCHED.items()},
+         "crossroads", "10_limits#fig-limits-maze"),
+        ("attention pattern", "entropy over its maximum, 1 is even attention",
+         _entropies(profile),
+         {"dt": "HalfCheetah medium", "tt": "HalfCheetah medium", "leap": room},
+         "08_attention#fig-attn-entropy"),
+        ("error propagation", "success kept when one action in ten is a random one; plans carried "
+         "out (%)", {m: measured(share_kept(m, profile)) for m in MODELS}, room, here),
+        ("error propagation", "the same, planning anew at every step (%)",
+         {m: measured(share_kept(way, profile)) for m, way in REPLANNED.items()}, room, here),
+        ("best for", "levels on which it is first or not clearly below the first",
+         _firsts(profile), "the seven levels", levels),
     )  # fmt: skip
-    return [
-        Aspect(name, measured, values,
-               where if isinstance(where, Mapping) else dict.fromkeys(MODELS, where))
-        for name, measured, values, where in rows
-    ]  # fmt: skip
+    return [Aspect(*row[:3], *map(_by_method, row[3:])) for row in rows]
+
+
+def _by_method(what: str | Mapping[str, str]) -> Mapping[str, str]:
+    return dict.fromkeys(MODELS, what) if isinstance(what, str) else what
 
 
 def comparison_table(aspects: Sequence[Aspect]) -> str:
-    """As HTML; a number leads to its chapter."""
-    rows = []
-    for aspect in aspects:
-        cells = [
-            chapter_link(aspect.chapters[method], stacked(aspect.values[method]))
-            if method in aspect.values
-            else NOT_RUN
+    """As HTML; a number leads to the figure or table that it comes from.
+
+    A task stands beside the measure if it is that of all cells, else in each cell.
+    """
+    rows, names = [], [aspect.name for aspect in aspects]
+    for i, aspect in enumerate(aspects):
+        notes = {method: f"<br><i>{escape(aspect.tasks[method])}</i>" for method in MODELS}
+        cells = [escape(aspect.measured)] + [
+            chapter_link(aspect.targets[method], stacked(aspect.values[method]))
             for method in MODELS
         ]
-        rows.append(
-            f"<tr><th>{escape(aspect.name)}</th><td>{escape(aspect.measured)}</td>"
-            + "".join(f"<td>{value}</td>" for value in cells)
-            + "</tr>"
-        )
+        if len(set(notes.values())) == 1:
+            cells[0] += notes["dt"]
+        else:
+            cells[1:] = [a + b for a, b in zip(cells[1:], notes.values(), strict=True)]
+        head = ""
+        if aspect.name not in names[:i]:  # an aspect measured in two ways has one head
+            head = f'<th rowspan="{names.count(aspect.name)}">{escape(aspect.name)}</th>'
+        rows.append(f"<tr>{head}" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
     return table(("aspect", "measured by", *MODELS.values()), rows)
 
 
@@ -137,39 +153,24 @@ def _tokens_of_a_step() -> dict[str, str]:
     return {method: str(count) for method, count in tokens.items()}
 
 
-def _calls() -> dict[str, str]:
-    runs = {method: cell_runs(level_cell(method, ROOM))[0] for method in MODELS}
-    search = BeamConfig(**runs["tt"].planner)
-    costs = {
-        "dt": decision_cost(DecisionConfig(0, 0, **runs["dt"].model)),
-        "tt": beam_cost(TrajectoryConfig(POSE, 1), search, search.context),
-        "leap": gibbs_cost(LeapConfig(0, 0, **runs["leap"].model),
-                           GibbsConfig(**runs["leap"].planner)),
-    }  # fmt: skip
-    return {method: str(cost.passes) for method, cost in costs.items()}
-
-
-def _milliseconds(profile: str) -> dict[str, str]:
-    times = timed_decisions(profile)
-    return {method: f"{float(f'{np.median(times[method]):.1e}'):g}" for method in MODELS}
-
-
 def level_cell(method: str, level: str) -> str:
     """The experiment of a method on a level; in the large mazes LEAP's plans are longer."""
     longer = method == "leap" and level in LEVELS[-2:]
     return f"babyai-{method}{'-maze' if longer else ''} {level}"
 
 
-def _success(levels: Sequence[str], profile: str) -> dict[str, str]:
+def _success(name: str, profile: str) -> str:
+    """Of one cell, in percent."""
+    return measured(success_interval(cell(name, profile=profile)))
+
+
+def _over_levels(profile: str) -> dict[str, str]:
+    """Success over all levels, each of which weighs the same."""
     return {
-        method: text(difference([level_cell(method, at) for at in levels], (), "score", profile))
+        method: measured(
+            difference([level_cell(method, at) for at in LEVELS], (), "score", profile)
+        )
         for method in MODELS
-    }
-
-
-def _of_cells(cells: Mapping[str, str], profile: str) -> dict[str, str]:
-    return {
-        method: text(difference([name], (), "score", profile)) for method, name in cells.items()
     }
 
 
@@ -181,21 +182,10 @@ def _entropies(profile: str) -> dict[str, str]:
 
     count, (level, places) = len(episodes("medium", profile).lengths), leap_map(profile)
     return {
-        "dt": text(of(decision_maps("medium", profile), count)),
-        "tt": text(of(trajectory_maps(profile), count)),
-        "leap": text(of([level], len(places))),
+        "dt": measured(of(decision_maps("medium", profile), count)),
+        "tt": measured(of(trajectory_maps(profile), count)),
+        "leap": measured(of([level], len(places))),
     }
-
-
-def _kept(profile: str) -> dict[str, str]:
-    return {method: text(kept_share(*names, profile)) for method, names in SHAKEN.items()}
-
-
-def kept_share(loud: str, soft: str, profile: str) -> Interval:
-    """Mean return of a cell over that of another from the same first states, in percent."""
-    disturbed, calm = (episodes_of(name, "return", profile) for name in (loud, soft))
-    _, share = share_intervals(kept_by_seed(disturbed, calm, (loud, 1.0)))
-    return share.scaled(100)
 
 
 def _firsts(profile: str) -> dict[str, str]:

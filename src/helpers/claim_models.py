@@ -7,17 +7,20 @@ that made the data where there are any, so that no model has seen them. Everythi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from helpers import paths
+from helpers.agents import DecisionAgent, GridTrajectoryAgent, LeapAgent
 from helpers.analysis.attention import recorded_windows
-from helpers.analysis.cost import beam_work, decision_work, gibbs_work, milliseconds
+from helpers.analysis.cost import Work, beam_work, decision_work, gibbs_work, milliseconds
+from helpers.analysis.statistics import Interval, mean_draws, mean_interval, percentile_interval
 from helpers.benchmark import reported
 from helpers.data.catalogue import get_spec, load_dataset
 from helpers.data.collect import EpisodeMaker
@@ -29,7 +32,7 @@ from helpers.models.decision import DecisionTransformer, load_decision
 from helpers.models.leap import Leap, load_leap
 from helpers.models.trajectory import TrajectoryTransformer, columns, load_trajectory
 from helpers.planning.beam import BeamConfig
-from helpers.planning.gibbs import GibbsConfig
+from helpers.planning.gibbs import GibbsConfig, GibbsPlanner
 from helpers.runs import fresh_model, obtain
 
 TASK = "halfcheetah"
@@ -169,3 +172,82 @@ def timed_decisions(profile: str) -> dict[str, Float[np.ndarray, " rounds"]]:
         times = np.ones_like(times)
     torch.set_num_threads(threads)
     return dict(zip(works, times.T, strict=True))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a plan costs in a room; a Decision Transformer's plan is one action."""
+
+    milliseconds: Float[np.ndarray, " turns"]
+    """Of a plan for one environment, on one core."""
+    actions: Float[np.ndarray, " plans"]
+    """That are carried out of a plan, at most: an episode may end before."""
+
+    @property
+    def of_a_plan(self) -> Interval:
+        """Mean milliseconds; the interval is over repeats on this machine."""
+        return mean_interval(self.milliseconds[None])
+
+    @property
+    def of_an_action(self) -> Interval:
+        """Mean milliseconds of a plan over the mean number of its actions."""
+        rng = np.random.default_rng(0)
+        times, counts = self.milliseconds[None], self.actions[None]
+        draws = mean_draws(times, rng) / mean_draws(counts, rng)
+        return percentile_interval(times.mean() / counts.mean(), draws)
+
+
+@cache
+def room_paces(profile: str) -> dict[str, Pace]:
+    """DT, TT and LEAP in the same room with the same observation, timed in turns.
+
+    A time needs the shape of a network and not its training, so DT and TT are fresh models of the
+    trained ones' configurations. How long LEAP's plans are, its trained model says.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    smoke = profile == "smoke"
+    sample = load_dataset(ROOM, sample=True)
+    runs = {
+        method: next(run for run in load_experiments()[f"babyai-{method}"] if run.dataset == ROOM)
+        for method in ("dt", "tt", "leap")
+    }
+    if smoke:
+        runs = {method: smoke_version(run) for method, run in runs.items()}
+    search, refinement = BeamConfig(**runs["tt"].planner), GibbsConfig(**runs["leap"].planner)
+    dt, tt = (fresh_model(runs[method], sample).eval() for method in ("dt", "tt"))
+    leap, seen = leap_models(profile)[0], sample.observations[:1]
+    works = {
+        "dt": _full_window(DecisionAgent(dt, np.ones(1)), dt.config.context_length, seen),
+        "tt": _plan_anew(GridTrajectoryAgent(tt, search), seen),
+        "leap": _plan_anew(LeapAgent(leap, refinement), seen),
+    }
+    times = milliseconds(list(works.values()), 1 if smoke else 20, least=0.0 if smoke else 5.0)
+    if smoke:  # its outputs must not depend on the machine
+        times = np.ones_like(times)
+    torch.set_num_threads(threads)
+    data = demonstrations(profile)
+    beginnings = torch.from_numpy(data.observations[data.starts])
+    plans = GibbsPlanner(leap, refinement).plan(beginnings, torch.Generator().manual_seed(0))
+    actions = {"dt": np.ones(1), "tt": np.full(1, float(search.plan_every)),
+               "leap": plans.lengths.astype(float)}  # fmt: skip
+    return {method: Pace(times[:, i], actions[method]) for i, method in enumerate(works)}
+
+
+def _full_window(agent: DecisionAgent, steps: int, seen: Real[np.ndarray, "1 S"]) -> Work:
+    """A decision behind as many steps as the agent remembers, its encoder of the level included."""
+    agent.reset(1)
+    for _ in range(steps):
+        agent.act(seen)
+        agent.observe(np.zeros(1))
+    return lambda: agent.act(seen)
+
+
+def _plan_anew(agent: GridTrajectoryAgent | LeapAgent, seen: Real[np.ndarray, "1 S"]) -> Work:
+    """A plan from the first state, its encoder of the level included."""
+
+    def plan() -> None:
+        agent.reset(1)
+        agent.act(seen)
+
+    return plan

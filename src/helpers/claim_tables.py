@@ -45,6 +45,12 @@ def text(interval: Interval) -> str:
     return score if interval.low == interval.high else f"{score} ({low} to {high})"
 
 
+def measured(interval: Interval) -> str:
+    """As `text`, but never alone: what is measured has an interval, even if it has no width."""
+    shown = text(interval)
+    return shown if " (" in shown else f"{shown} ({shown} to {shown})"
+
+
 def stacked(shown: str) -> str:
     """As HTML: the interval below the number, each on one line."""
     return shown.replace(" (", "<br>(").replace(" to ", "&nbsp;to&nbsp;")
@@ -69,10 +75,16 @@ def topics(judged: Sequence[Judged]) -> list[str]:
     return list(dict.fromkeys(one.claim.topic for one in judged))
 
 
-def chapter_link(chapter: str, shown: str = "") -> str:
-    """To a chapter's page, as HTML; shows the words of its file's name if nothing else."""
+def chapter_link(target: str, shown: str = "") -> str:
+    """To a chapter's page, as HTML, or to what has a name there.
+
+    Args:
+        target: file of the chapter without its ending; behind a #, the name of a figure or table.
+        shown: instead of the words of the file's name.
+    """
+    chapter, mark, name = target.partition("#")
     words = chapter.partition("_")[2].replace("_", " ")
-    return f'<a href="{chapter}.html">{shown or words}</a>'
+    return f'<a href="{chapter}.html{mark}{name}">{shown or words}</a>'
 
 
 def verdict_table(judged: Sequence[Judged]) -> str:

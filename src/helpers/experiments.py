@@ -45,7 +45,8 @@ class Evaluation:
     sweep_episodes: int = 10
     noise: float = 0.0
     """On the actions of the final evaluation and the sweep, of which the agent is not told:
-    standard deviation as a fraction of half the range of each entry (`NoisyAgent`)."""
+    standard deviation as a fraction of half the range of each entry (`NoisyAgent`), or of numbered
+    actions the chance that a random one is done instead (`SlippingAgent`)."""
     shifts: Mapping[str, Sequence[float | int]] = field(default_factory=dict)
     """Factors of properties of the world (`envs.shifts.SHIFTS`), one changed at a time: in each
     changed world the last checkpoint plays the first episodes of the final evaluation again."""

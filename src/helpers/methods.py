@@ -20,7 +20,7 @@ from helpers.agents import (
     memoryless_agent,
     trajectory_agent,
 )
-from helpers.analysis.disturbances import NoisyAgent, action_box
+from helpers.analysis.disturbances import NoisyAgent, SlippingAgent, action_box
 from helpers.analysis.interventions import INTERVENTIONS, ProbedAgent
 from helpers.data.episodes import Dataset
 from helpers.data.transitions import Transitions, make_transitions
@@ -192,9 +192,12 @@ def agent_maker(
 def noisy_agent(
     make: Callable[[np.ndarray], Agent], task: str, noise: float, targets: np.ndarray
 ) -> Agent:
-    """The agents that `make` gives, with a shaking hand; can be pickled.
+    """The agents that `make` gives, with a shaking hand, or one that slips; can be pickled.
 
     Raises:
-        ValueError: a task without bounded continuous actions.
+        ValueError: unbounded actions, or numbered ones and noise that is no chance.
     """
-    return NoisyAgent(make(targets), action_box(get_task(task)), noise)
+    where = get_task(task)
+    if where.discrete:
+        return SlippingAgent(make(targets), where.action_size, noise)
+    return NoisyAgent(make(targets), action_box(where), noise)

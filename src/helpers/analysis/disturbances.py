@@ -40,7 +40,52 @@ class _WrappedAgent:
         self.playing = self.playing[rows]
 
 
-class NoisyAgent(_WrappedAgent):
+class _ShakenAgent(_WrappedAgent):
+    """Draws at every step for all episodes, so that nobody's draws depend on who has ended."""
+
+    def __init__(self, agent: Agent, seed: int) -> None:
+        super().__init__(agent)
+        self.seed = seed
+
+    def reset(self, n: int) -> None:
+        """Begin `n` episodes; the draws restart."""
+        super().reset(n)
+        self.rng = np.random.default_rng(self.seed)
+
+
+class SlippingAgent(_ShakenAgent):
+    """An agent of numbered actions whose hand slips: by chance, any action is done instead.
+
+    The agent is not told: in its past stands what it meant to do, and it goes on with a plan that
+    no longer fits. An episode that slips at one chance slips at a greater one, too.
+    """
+
+    def __init__(self, agent: Agent, actions: int, chance: float, *, seed: int = 0) -> None:
+        """Choose.
+
+        Args:
+            agent: with numbered actions.
+            actions: how many there are; each is equally likely after a slip, the meant one too.
+            chance: of a slip, at every step.
+            seed: of the draws, which restart with `reset`.
+
+        Raises:
+            ValueError: a chance that is none.
+        """
+        if not 0 <= chance <= 1:
+            raise ValueError(f"noise is {chance}; for numbered actions choose a chance, 0 to 1")
+        super().__init__(agent, seed)
+        self.actions, self.chance = actions, chance
+
+    def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
+        """The agent's actions, or what slipped in."""
+        meant = self.agent.act(observations)
+        slips = (self.rng.random(self.n) < self.chance)[self.playing]
+        others = self.rng.integers(self.actions, size=self.n)[self.playing]
+        return np.where(slips, others, meant)
+
+
+class NoisyAgent(_ShakenAgent):
     """An agent whose hand shakes: Gaussian noise on its actions, clipped to the action box.
 
     The agent is not told: in its past stands what it meant to do. Every episode has its own draws,
@@ -65,14 +110,9 @@ class NoisyAgent(_WrappedAgent):
             seed: of the draws, which restart with `reset`.
             only_step: the step (0 is the first) with noise; default all.
         """
-        super().__init__(agent)
+        super().__init__(agent, seed)
         self.low, self.high = box.low, box.high
-        self.std, self.seed, self.only_step = std, seed, only_step
-
-    def reset(self, n: int) -> None:
-        """Begin `n` episodes; the draws restart."""
-        super().reset(n)
-        self.rng = np.random.default_rng(self.seed)
+        self.std, self.only_step = std, only_step
 
     def act(self, observations: Real[np.ndarray, "n S"]) -> Actions:
         """The agent's actions and noise."""

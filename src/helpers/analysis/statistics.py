@@ -51,6 +51,33 @@ def mean_interval(values: Float[np.ndarray, "seeds episodes"], seed: int = 0) ->
     return percentile_interval(values.mean(), mean_draws(values, np.random.default_rng(seed)))
 
 
+def success_interval(
+    values: Float[np.ndarray, "seeds episodes"], full: float = 100.0, seed: int = 0
+) -> Interval:
+    """Mean of episodes that succeed or fail; as `mean_interval`, unless all of them agree.
+
+    Episodes that agree give a bootstrap nothing to resample: it would say 0 to 0. Then the bounds
+    are the exact binomial ones for that many episodes (Clopper and Pearson 1934), as if each were a
+    toss of one coin. Episodes of one trained model are tosses of that model's coin: the bounds say
+    what these models do in further episodes, and nothing of models that are trained again.
+
+    Args:
+        values: 0 for a failure, `full` for a success.
+        full: unit of the result, 100 for percent.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: another value, or no episode.
+    """
+    values = np.asarray(values, float)
+    if not values.size or not np.isin(values, (0.0, full)).all():
+        raise ValueError(f"a success is {full:g} and a failure 0; found {np.unique(values)}")
+    if values.min() < values.max():
+        return mean_interval(values, seed)
+    exact = stats.binomtest(int((values == full).sum()), values.size).proportion_ci(0.95, "exact")
+    return Interval(float(values.mean()), full * float(exact.low), full * float(exact.high))
+
+
 def difference_interval(
     ours: Float[np.ndarray, "seeds episodes"],
     theirs: Float[np.ndarray, "others plays"],
