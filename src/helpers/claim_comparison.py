@@ -100,8 +100,9 @@ def comparison(profile: str) -> list[Aspect]:
          _entropies(profile),
          {"dt": "HalfCheetah medium", "tt": "HalfCheetah medium", "leap": room},
          "08_attention#fig-attn-entropy"),
-        ("error propagation", "success kept when one action in ten is a random one; plans carried "
-         "out (%)", {m: measured(share_kept(m, profile)) for m in MODELS}, room, here),
+        ("error propagation", "success kept where one action in ten is a random one: of the "
+         "episodes that succeed, those that still do; plans carried out (%)",
+         {m: measured(share_kept(m, profile)) for m in MODELS}, room, here),
         ("error propagation", "the same, planning anew at every step (%)",
          {m: measured(share_kept(way, profile)) for m, way in REPLANNED.items()}, room, here),
         ("best for", "levels on which it is first or not clearly below the first",

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float
+
 from helpers.analysis.cost import Cost, beam_cost, decision_cost, gibbs_cost
 from helpers.analysis.robustness import Kept, kept_by_seed, lead_intervals, share_intervals
 from helpers.analysis.statistics import Interval, side, success_interval
@@ -53,10 +56,13 @@ WAYS = {
 TOLD = {"dt": ("both-dt-sentence", "both-dt-sum"), "tt": ("both-tt-sentence",),
         "leap": ("both-leap-sentence", "both-leap-sum")}  # fmt: skip
 """Experiments on missions of two parts: told as one sentence, and as a sum of two."""
+SLIPS = ("slips", 0.1)
+"""What is disturbed, and how often an action is a random one."""
+Successes = Float[np.ndarray, "seeds episodes"]
 
 
-def slipped(way: str, profile: str) -> Kept:
-    """Successes in the room with slips, and without them from the same first states.
+def slipped(way: str, profile: str) -> tuple[Successes, Successes]:
+    """Success in the room without slips, and with them from the same first states: 0 or 100.
 
     Args:
         way: of `WAYS`.
@@ -69,21 +75,36 @@ def slipped(way: str, profile: str) -> Kept:
         episodes_of(f"{name} {ROOM}", "score", profile)
         for name in (WAYS[way].shaken, WAYS[way].calm)
     )
-    run = cell_runs(f"{WAYS[way].shaken} {ROOM}")[0]
-    return kept_by_seed(shaken, calm, ("slips", run.evaluation["noise"]))
+    kept = kept_by_seed(shaken, calm, SLIPS)
+    return kept.own, kept.changed[SLIPS]
+
+
+def still_succeeds(way: str, profile: str) -> Kept:
+    """Episodes that succeed without slips, and those of them that succeed with them, too."""
+    calm, shaken = slipped(way, profile)
+    return Kept(calm, {SLIPS: np.minimum(calm, shaken)})
 
 
 def share_kept(way: str, profile: str) -> Interval:
-    """Share of the success that is left with slips, in percent."""
-    kept = slipped(way, profile)
-    if not kept.own.any():  # tiny models of the profile smoke may reach nothing
+    """Of the episodes that succeed without slips, those that do with them (%)."""
+    return _share(still_succeeds(way, profile))
+
+
+def share_mended(way: str, profile: str) -> Interval:
+    """Of the episodes that fail without slips, those that succeed with them (%)."""
+    calm, shaken = slipped(way, profile)
+    return _share(Kept(100.0 - calm, {SLIPS: np.minimum(100.0 - calm, shaken)}))
+
+
+def _share(kept: Kept) -> Interval:
+    if not kept.own.any():  # tiny models of the profile smoke may reach nothing, or everything
         return Interval(0.0, 0.0, 0.0)
     return share_intervals(kept)[1].scaled(100)
 
 
 def leads_in_words(way: str, other: str, profile: str) -> str:
     """Whether one keeps more than the other, by the interval of the difference of the shares."""
-    ours, theirs = slipped(way, profile), slipped(other, profile)
+    ours, theirs = (still_succeeds(name, profile) for name in (way, other))
     compared = ours.own.any() and theirs.own.any()
     told = side(lead_intervals(ours, theirs)[1]) if compared else 0
     return ("neither clearly more nor clearly less", "clearly more", "clearly less")[told]
@@ -104,22 +125,20 @@ def room_table(profile: str) -> str:
     """What a plan costs in the room, and what slips take away, as HTML."""
     rows, paces = [], room_paces(profile)
     for name, way in WAYS.items():
-        pace, kept = paces[way.method], slipped(name, profile)
-        again = name.endswith("-replan")
-        carried = 1.0 if again else float(pace.actions.mean())
-        successes = [kept.own, next(iter(kept.changed.values()))]
+        pace, again = paces[way.method], name.endswith("-replan")
         cells = (
             way.label,
             str(plan_cost(way.method).passes),
             measured(pace.of_a_plan),
-            f"{carried:.2g}",
+            f"{1.0 if again else pace.actions.mean():.2g}",
             measured(pace.of_a_plan if again else pace.of_an_action),
-            *(measured(success_interval(values)) for values in successes),
+            *(measured(success_interval(values)) for values in slipped(name, profile)),
             measured(share_kept(name, profile)),
+            measured(share_mended(name, profile)),
         )
         rows.append("<tr>" + "".join(f"<td>{stacked(c)}</td>" for c in cells) + "</tr>")
     head = ("", "calls", "ms, plan", "actions", "ms, action", "success (%)", "with slips (%)",
-            "kept (%)")  # fmt: skip
+            "kept (%)", "mended (%)")  # fmt: skip
     return table(head, rows)
 
 
