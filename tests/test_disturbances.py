@@ -99,6 +99,17 @@ def test_noise_is_what_was_asked_for():
     assert (once[[0, 1, 3, 4]] == 0.5).all() and (once[2] != 0.5).all()
 
 
+def check_draws_stay_with_their_episodes(agent, taken):
+    """Of three episodes, the second ends after a step; the others do what they did before."""
+    agent.reset(3)
+    assert np.array_equal(agent.act(np.zeros((3, 2))), taken[0])
+    agent.observe(np.zeros(3))
+    agent.keep(np.array([0, 2]))
+    for done in taken[1:]:
+        assert np.array_equal(agent.act(np.zeros((2, 2))), done[[0, 2]])
+        agent.observe(np.zeros(2))
+
+
 def test_draws_belong_to_an_episode_and_a_seed():
     box = action_box(DRIFT)
     agent = NoisyAgent(Steady(), box, 0.1)
@@ -107,11 +118,7 @@ def test_draws_belong_to_an_episode_and_a_seed():
     assert not np.array_equal(actions_of(NoisyAgent(Steady(), box, 0.1, seed=1), 3, 6), taken)
     double = actions_of(NoisyAgent(Steady(), box, 0.2), 3, 6)
     assert np.allclose(double - 0.5, 2 * (taken - 0.5), atol=1e-6)
-    agent.reset(3)
-    assert np.array_equal(agent.act(np.zeros((3, 2))), taken[0])
-    agent.observe(np.zeros(3))
-    agent.keep(np.array([0, 2]))
-    assert np.array_equal(agent.act(np.zeros((2, 2))), taken[1, [0, 2]])
+    check_draws_stay_with_their_episodes(agent, taken)
 
 
 def test_numbered_actions_have_no_box():
@@ -144,11 +151,7 @@ def test_a_hand_slips_as_often_as_was_asked_for():
 def test_slips_belong_to_an_episode_and_the_agent_is_not_told():
     taken = actions_of(agent := SlippingAgent(Fixed(), 5, 0.5), 3, 6)
     assert np.array_equal(actions_of(agent, 3, 6), taken), "draws restart"
-    agent.reset(3)
-    assert np.array_equal(agent.act(np.zeros((3, 2))), taken[0])
-    agent.observe(np.zeros(3))
-    agent.keep(np.array([0, 2]))
-    assert np.array_equal(agent.act(np.zeros((2, 2))), taken[1, [0, 2]])
+    check_draws_stay_with_their_episodes(agent, taken)
 
 
 def test_a_run_in_a_grid_slips_and_one_of_torques_shakes():

@@ -26,6 +26,7 @@ from helpers.data.catalogue import get_spec, load_dataset
 from helpers.data.collect import EpisodeMaker
 from helpers.data.episodes import Dataset, join
 from helpers.data.policies import load_policy
+from helpers.evaluate import one_thread
 from helpers.experiments import Run, load_experiments, smoke_version
 from helpers.files import BadFile
 from helpers.models.decision import DecisionTransformer, load_decision
@@ -150,8 +151,6 @@ def timed_decisions(profile: str) -> dict[str, Float[np.ndarray, " rounds"]]:
 
     They take turns, so that what disturbs one disturbs all.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     experiments, smoke = load_experiments(), profile == "smoke"
     search = BeamConfig(**experiments["tt"][0].planner)
     if smoke:
@@ -166,10 +165,10 @@ def timed_decisions(profile: str) -> dict[str, Float[np.ndarray, " rounds"]]:
             torch.from_numpy(room.observations[:1]),
         ),
     }
-    times = milliseconds(list(works.values()), rounds=1 if smoke else 3)
+    with one_thread():
+        times = milliseconds(list(works.values()), rounds=1 if smoke else 3)
     if smoke:  # its outputs must not depend on the machine
         times = np.ones_like(times)
-    torch.set_num_threads(threads)
     return dict(zip(works, times.T, strict=True))
 
 
@@ -203,8 +202,6 @@ def room_paces(profile: str) -> dict[str, Pace]:
     A time needs the shape of a network and not its training, so DT and TT are fresh models of the
     trained ones' configurations. How long LEAP's plans are, its trained model says.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     smoke = profile == "smoke"
     sample = load_dataset(ROOM, sample=True)
     runs = {
@@ -221,10 +218,11 @@ def room_paces(profile: str) -> dict[str, Pace]:
         "tt": _plan_anew(GridTrajectoryAgent(tt, search), seen),
         "leap": _plan_anew(LeapAgent(leap, refinement), seen),
     }
-    times = milliseconds(list(works.values()), 1 if smoke else 20, least=0.0 if smoke else 5.0)
+    rounds, least = (1, 0.0) if smoke else (20, 5.0)
+    with one_thread():
+        times = milliseconds(list(works.values()), rounds, least=least)
     if smoke:  # its outputs must not depend on the machine
         times = np.ones_like(times)
-    torch.set_num_threads(threads)
     data = demonstrations(profile)
     beginnings = torch.from_numpy(data.observations[data.starts])
     plans = GibbsPlanner(leap, refinement).plan(beginnings, torch.Generator().manual_seed(0))

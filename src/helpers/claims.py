@@ -102,7 +102,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
             names the claim and the field.
         UnknownName: no such statistic.
     """
-    return [_claim(*entry) for entry in _entries(path) if not _is_untested(entry)]
+    return [_claim(where, entry) for where, entry in _entries(path) if not _is_untested(entry)]
 
 
 def load_untested(path: Path | None = None) -> list[Untested]:
@@ -113,7 +113,7 @@ def load_untested(path: Path | None = None) -> list[Untested]:
     """
     found = []
     for where, entry in _entries(path):
-        if _is_untested((where, entry)):
+        if _is_untested(entry):
             check_fields(where, entry, Untested)
             found.append(Untested(**{**entry, "section": str(entry["section"])}))
     return found
@@ -129,8 +129,8 @@ def _entries(path: Path | None) -> list[tuple[str, Any]]:
     return [(f"{path}: claim {name}", entry) for name, entry in zip(names, entries, strict=True)]
 
 
-def _is_untested(entry: tuple[str, Any]) -> bool:
-    return isinstance(entry[1], dict) and "untested" in entry[1]
+def _is_untested(entry: Any) -> bool:
+    return isinstance(entry, dict) and "untested" in entry
 
 
 def _claim(where: str, entry: Any) -> Claim:

@@ -51,12 +51,12 @@ def chapter_reads(executed: Path | None = None) -> dict[str, list[str]]:
 
     rows = re.findall(r"^\| \[\d\d\]\(chapters/(\w+)\.ipynb\) \|(.*)$", _page(), re.MULTILINE)
     reads = {stem: set(re.findall("`([^`]+)`", row)) for stem, row in rows}
-    for source in chapters():
-        notebook = (executed or paths.ROOT) / f"{source.stem}.ipynb"
+    for source in chapters() if executed else ():
+        notebook = executed / f"{source.stem}.ipynb"
         stamp = notebook.with_suffix(".stamp.json")
-        if executed and notebook.with_suffix(READS).exists() and stamp.exists():
-            if read_json(stamp)["parameters"] == {}:
-                reads[source.stem] = noted_reads(notebook)
+        noted = notebook.with_suffix(READS).exists() and stamp.exists()
+        if noted and read_json(stamp)["parameters"] == {}:
+            reads[source.stem] = noted_reads(notebook)
     known = load_experiments()
     return {
         source.stem: [name for name in known if name in reads.get(source.stem, ())]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.cluster.vq import kmeans2, vq
 
 FITTED = 65_536
 """Steps at most on which codes are fitted."""
@@ -27,6 +26,9 @@ def fit_codes(actions: Float[np.ndarray, "N A"], count: int) -> Float[np.ndarray
     Raises:
         ValueError: the data hold fewer different actions than that.
     """
+    # Imported late, here and below: it takes a quarter of a second, and few runs have codes.
+    from scipy.cluster.vq import kmeans2
+
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(actions))[:FITTED]
     points = np.asarray(actions[np.sort(rows)], np.float64)
@@ -43,6 +45,8 @@ def nearest(
     actions: Float[np.ndarray, "N A"], codes: Float[np.ndarray, "K A"]
 ) -> Int[np.ndarray, " N"]:
     """The number of each action's nearest code."""
+    from scipy.cluster.vq import vq
+
     return vq(np.asarray(actions, np.float64), codes.astype(np.float64))[0].astype(np.int64)
 
 
